@@ -1,0 +1,3 @@
+//! PostgreSQL to Kafka: reads the configuration, runs, turns the outcome into an exit status.
+
+fn main() {}

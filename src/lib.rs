@@ -1,0 +1,1 @@
+//! Change data capture from PostgreSQL to Kafka, and from Kafka to warehouses.
