@@ -1,1 +1,10 @@
 //! Change data capture from PostgreSQL to Kafka, and from Kafka to warehouses.
+
+pub mod lsn;
+pub mod oid;
+pub mod time;
+pub mod table;
+pub mod secret;
+
+pub mod capture;
+pub mod envelope;

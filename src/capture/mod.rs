@@ -1,0 +1,5 @@
+//! PostgreSQL to Kafka.
+
+pub mod wire;
+pub mod pgoutput;
+pub mod value;

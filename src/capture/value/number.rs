@@ -1,0 +1,190 @@
+//! Numbers: `numeric` and `money` as exact decimals.
+//!
+//! Integers, floats and `numeric` in text need no reading here: the server's text is what is
+//! written. Source: PostgreSQL 18, "Numeric Types", "Monetary Types".
+
+use num_bigint::BigInt;
+
+use crate::capture::value::ValueError;
+
+/// A decimal as the server prints it, split but not computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decimal<'a> {
+    /// A finite value.
+    Finite(FiniteDecimal<'a>),
+    /// Not a number.
+    NaN,
+    /// Greater than every number.
+    PositiveInfinity,
+    /// Less than every number.
+    NegativeInfinity,
+}
+
+/// Sign and digits before and after the decimal point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FiniteDecimal<'a> {
+    negative: bool,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+}
+
+impl<'a> Decimal<'a> {
+    /// Reads the output form of `numeric`: digits with an optional sign and point, never an
+    /// exponent.
+    pub fn parse(text: &'a [u8]) -> Result<Self, ValueError> {
+        match text {
+            b"NaN" => return Ok(Decimal::NaN),
+            b"Infinity" => return Ok(Decimal::PositiveInfinity),
+            b"-Infinity" => return Ok(Decimal::NegativeInfinity),
+            _ => {}
+        }
+        let (negative, digits) = match text.split_first() {
+            Some((b'-', digits)) => (true, digits),
+            _ => (false, text),
+        };
+        let (whole, fraction) = match memchr::memchr(b'.', digits) {
+            Some(at) => digits.split_at_checked(at).unwrap_or_default(),
+            None => (digits, &[][..]),
+        };
+        let fraction = fraction.get(1..).unwrap_or_default();
+        let all_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return Err(ValueError::Syntax { expected: "a decimal number" });
+        }
+        Ok(Decimal::Finite(FiniteDecimal { negative, whole, fraction }))
+    }
+}
+
+impl FiniteDecimal<'_> {
+    /// Digits after the point.
+    pub fn scale(&self) -> usize {
+        self.fraction.len()
+    }
+
+    /// The same value with as few digits after the point as it needs.
+    pub fn stripped(mut self) -> Self {
+        while let Some((b'0', rest)) = self.fraction.split_last() {
+            self.fraction = rest;
+        }
+        self
+    }
+
+    /// The unscaled value at `scale` digits after the point, as Java's `BigInteger.toByteArray`:
+    /// big-endian two's complement, as short as possible.
+    ///
+    /// # Errors
+    ///
+    /// The value has more digits after the point than `scale`.
+    pub fn unscaled(&self, scale: usize) -> Result<Unscaled, ValueError> {
+        let padding = scale
+            .checked_sub(self.fraction.len())
+            .ok_or(ValueError::OutOfRange { target: "the column's scale" })?;
+        let digits = self.whole.len() + self.fraction.len() + padding;
+        let all = self.whole.iter().chain(self.fraction).copied();
+        if digits <= MAX_I128_DIGITS {
+            let mut number = all.fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
+            for _ in 0..padding {
+                number *= 10;
+            }
+            return Ok(Unscaled::from_i128(if self.negative { -number } else { number }));
+        }
+        let text: Vec<u8> = all.chain(std::iter::repeat_n(b'0', padding)).collect();
+        let number = BigInt::parse_bytes(&text, 10)
+            .ok_or(ValueError::Syntax { expected: "decimal digits" })?;
+        let number = if self.negative { -number } else { number };
+        Ok(Unscaled::Big(number.to_signed_bytes_be()))
+    }
+}
+
+/// Digits that always fit an `i128`.
+const MAX_I128_DIGITS: usize = 38;
+
+/// Bytes of an unscaled decimal; short ones without an allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unscaled {
+    /// Sixteen bytes, and how many leading ones to leave out.
+    Small([u8; 16], usize),
+    /// Any length.
+    Big(Vec<u8>),
+}
+
+impl Unscaled {
+    fn from_i128(number: i128) -> Self {
+        // A leading byte may go if the next one still shows the sign.
+        let magnitude = if number < 0 { !number } else { number };
+        let significant_bits = 128 - magnitude.leading_zeros() + 1;
+        let bytes = usize::try_from(significant_bits.div_ceil(8)).unwrap_or(16).clamp(1, 16);
+        Unscaled::Small(number.to_be_bytes(), 16 - bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Unscaled::Small(bytes, skip) => bytes.get(*skip..).unwrap_or_default(),
+            Unscaled::Big(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads `money` as printed under `lc_monetary=C` (`-$1,234.56`) into plain decimal text.
+pub fn money_text(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let syntax = ValueError::Syntax { expected: "money as printed under lc_monetary=C" };
+    let (negative, digits) = match text {
+        [b'-', b'$', digits @ ..] => (true, digits),
+        [b'(', b'$', digits @ .., b')'] => (true, digits),
+        [b'$', digits @ ..] => (false, digits),
+        _ => return Err(syntax),
+    };
+    if negative {
+        out.push(b'-');
+    }
+    for &byte in digits {
+        match byte {
+            b',' => {}
+            b'0'..=b'9' | b'.' => out.push(byte),
+            _ => return Err(syntax),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unscaled(text: &str, scale: usize) -> Vec<u8> {
+        match Decimal::parse(text.as_bytes()).unwrap() {
+            Decimal::Finite(decimal) => decimal.unscaled(scale).unwrap().as_bytes().to_vec(),
+            special => panic!("{special:?}"),
+        }
+    }
+
+    #[test]
+    fn unscaled_bytes_are_the_shortest_twos_complement() {
+        for number in
+            [0_i64, 1, -1, 127, 128, -128, -129, 255, 256, 32767, 32768, i64::MAX, i64::MIN]
+        {
+            let expected = BigInt::from(number).to_signed_bytes_be();
+            assert_eq!(unscaled(&number.to_string(), 0), expected, "{number}");
+        }
+        assert_eq!(unscaled("1.5", 3), [0x05, 0xDC]);
+        let big = "9".repeat(60);
+        assert_eq!(unscaled(&big, 0), big.parse::<BigInt>().unwrap().to_signed_bytes_be());
+    }
+
+    #[test]
+    fn refuses_what_numeric_never_prints() {
+        for text in ["", "-", ".", "1e5", "1.2.3", "+1", " 1", "nan"] {
+            assert!(Decimal::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn money_loses_its_currency_and_grouping_only() {
+        for (text, plain) in [("$1,234.56", "1234.56"), ("-$0.01", "-0.01"), ("($5.00)", "-5.00")] {
+            let mut out = Vec::new();
+            money_text(text.as_bytes(), &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), plain);
+        }
+    }
+}
