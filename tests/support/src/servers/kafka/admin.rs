@@ -1,0 +1,117 @@
+//! Topics of a broker: create, delete, list, describe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_executor::block_on;
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::ResourceSpecifier;
+use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer;
+use rdkafka::metadata::Metadata;
+
+use super::Kafka;
+use crate::process;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Kafka {
+    /// Creates a topic and waits until the broker's metadata shows all its partitions.
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let results = block_on(self.admin().create_topics([&topic], &admin_options()));
+        for result in results.expect("the broker answers") {
+            result.unwrap_or_else(|(topic, code)| panic!("{topic} is not created: {code}"));
+        }
+        let wanted = usize::try_from(partitions).expect("partitions are counted from 1");
+        process::wait_until(TIMEOUT, "the topic to be in the metadata", || {
+            self.topics().get(name) == Some(&wanted)
+        });
+    }
+
+    /// Deletes a topic and waits until the metadata has forgotten it.
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        let results = block_on(self.admin().delete_topics(&[name], &admin_options()));
+        for result in results.expect("the broker answers") {
+            result.unwrap_or_else(|(topic, code)| panic!("{topic} is not deleted: {code}"));
+        }
+        process::wait_until(TIMEOUT, "the topic to be gone from the metadata", || {
+            !self.topics().contains_key(name)
+        });
+    }
+
+    /// Every topic with its number of partitions; the broker's own (`__...` without a prefix before
+    /// it) are left out.
+    ///
+    /// # Panics
+    ///
+    /// If the broker does not answer.
+    #[track_caller]
+    pub fn topics(&self) -> BTreeMap<String, usize> {
+        let metadata = self.metadata(TIMEOUT).expect("the broker answers");
+        let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
+        topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
+    }
+
+    /// The configuration of a topic, defaults included.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such topic.
+    #[track_caller]
+    pub fn topic_config(&self, name: &str) -> BTreeMap<String, String> {
+        let topic = ResourceSpecifier::Topic(name);
+        let results = block_on(self.admin().describe_configs([&topic], &admin_options()));
+        let mut results = results.expect("the broker answers");
+        let resource = results.pop().expect("one answer for one topic");
+        let resource = resource.unwrap_or_else(|code| panic!("{name} is not described: {code}"));
+        let entries = resource.entries.into_iter();
+        entries.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect()
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        let metadata = self.metadata(Duration::from_millis(500));
+        metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+    }
+
+    fn metadata(&self, timeout: Duration) -> Result<Metadata, rdkafka::error::KafkaError> {
+        let consumer: BaseConsumer = self.config().create()?;
+        consumer.fetch_metadata(None, timeout)
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("the settings are good")
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("reconnect.backoff.ms", "20")
+            .set("reconnect.backoff.max.ms", "200")
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
+        config
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}

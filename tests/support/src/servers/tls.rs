@@ -1,0 +1,105 @@
+//! Certificates for tests of TLS: a certificate authority, what it signed, and a stranger.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::DnType;
+use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+
+/// Files in PEM. Keys are readable by their owner only.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// The authority that signed the server's and the client's certificate.
+    pub ca: PathBuf,
+    /// The server's certificate, for `localhost`, 127.0.0.1 and ::1.
+    pub server_cert: PathBuf,
+    /// Its key.
+    pub server_key: PathBuf,
+    /// A client's certificate; its common name is the role.
+    pub client_cert: PathBuf,
+    /// Its key.
+    pub client_key: PathBuf,
+    /// An authority that signed nothing that is in use.
+    pub wrong_ca: PathBuf,
+    /// A client's certificate for the same role, signed by the wrong authority.
+    pub wrong_client_cert: PathBuf,
+    /// Its key.
+    pub wrong_client_key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes them all in a folder.
+    ///
+    /// # Panics
+    ///
+    /// If the folder cannot be written.
+    pub fn generate(dir: &Path, role: &str) -> Self {
+        let authority = Authority::new("cdc-testkit CA");
+        let stranger = Authority::new("cdc-testkit stranger");
+        let hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let (server_cert, server_key) =
+            authority.sign("localhost", hosts, ExtendedKeyUsagePurpose::ServerAuth);
+        let (client_cert, client_key) =
+            authority.sign(role, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth);
+        let (wrong_client_cert, wrong_client_key) =
+            stranger.sign(role, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth);
+        Self {
+            ca: write(dir, "ca.crt", &authority.pem),
+            server_cert: write(dir, "server.crt", &server_cert),
+            server_key: write(dir, "server.key", &server_key),
+            client_cert: write(dir, "client.crt", &client_cert),
+            client_key: write(dir, "client.key", &client_key),
+            wrong_ca: write(dir, "wrong-ca.crt", &stranger.pem),
+            wrong_client_cert: write(dir, "wrong-client.crt", &wrong_client_cert),
+            wrong_client_key: write(dir, "wrong-client.key", &wrong_client_key),
+        }
+    }
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key can be made");
+        let pem = params.self_signed(&key).expect("an authority can be signed").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(
+        &self,
+        name: &str,
+        hosts: Vec<String>,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> (String, String) {
+        let mut params = CertificateParams::new(hosts).expect("the host names are good");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![usage];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+fn write(dir: &Path, name: &str, pem: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, pem).expect("the folder for certificates can be written");
+    let mode = if name.ends_with(".key") { 0o600 } else { 0o644 };
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+    path
+}
