@@ -2,4 +2,7 @@
 
 pub mod wire;
 pub mod pgoutput;
+pub mod catalog;
 pub mod value;
+pub mod change;
+pub mod progress;

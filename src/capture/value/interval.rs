@@ -24,8 +24,10 @@ pub struct Interval {
 pub enum Span {
     /// A finite interval.
     Finite(Interval),
-    /// `infinity` or `-infinity`.
-    Infinite,
+    /// `infinity`.
+    PositiveInfinity,
+    /// `-infinity`.
+    NegativeInfinity,
 }
 
 const EXPECTED: &str = "an interval as printed under IntervalStyle=postgres";
@@ -36,8 +38,10 @@ fn syntax() -> ValueError {
 
 /// Reads an `interval`.
 pub fn interval(text: &[u8]) -> Result<Span, ValueError> {
-    if matches!(text, b"infinity" | b"-infinity") {
-        return Ok(Span::Infinite);
+    match text {
+        b"infinity" => return Ok(Span::PositiveInfinity),
+        b"-infinity" => return Ok(Span::NegativeInfinity),
+        _ => {}
     }
     let text = std::str::from_utf8(text).map_err(|_| syntax())?;
     let mut interval = Interval::default();

@@ -1,0 +1,36 @@
+//! Rows with their meaning, written as Debezium's records.
+//!
+//! Takes a shape (what a relation's tuples mean), types, settings and tuples; gives bytes of keys
+//! and values. Holds per version of a relation what is constant in its records. Never asks a
+//! server and never sees a broker.
+//!
+//! Refuses nothing: a value that cannot be converted is reported in [`Output::problems`] and its
+//! place filled as the schema demands; what happens then is the loops' business.
+
+mod column;
+mod json_value;
+mod kind;
+mod settings;
+mod source;
+mod stand_in;
+mod table_writer;
+
+pub use column::ColumnError;
+pub use column::ColumnWriter;
+pub use kind::ColumnType;
+pub use settings::BinaryMode;
+pub use settings::DecimalFormat;
+pub use settings::DecimalMode;
+pub use settings::Fidelity;
+pub use settings::HstoreMode;
+pub use settings::IntervalMode;
+pub use settings::TimePrecisionMode;
+pub use settings::ValueSettings;
+pub use source::ClockText;
+pub use source::SourceFields;
+pub use source::SourceName;
+pub use source::SourceText;
+pub use table_writer::Event;
+pub use table_writer::Output;
+pub use table_writer::Row;
+pub use table_writer::TableWriter;

@@ -1,0 +1,231 @@
+//! What stands where a value is missing: fallbacks, defaults and the placeholder for TOAST.
+//!
+//! Source: Debezium 3.6.1.Final, as its recorded output shows it.
+
+use crate::capture::change::json_value;
+use crate::capture::change::json_value::Spelling;
+use crate::capture::change::kind::ColumnType;
+use crate::capture::change::kind::Kind;
+use crate::capture::change::kind::TimeUnit;
+use crate::capture::change::kind::numeric_modifier;
+use crate::capture::change::settings::BinaryMode;
+use crate::capture::change::settings::Fidelity;
+use crate::capture::change::settings::ValueSettings;
+use crate::capture::value::spatial;
+use crate::envelope::json;
+use crate::envelope::schema::SchemaKind;
+use crate::oid::Oid;
+use crate::oid::types;
+
+/// The JSON that fills a required column whose value the log does not carry, such as a NOT NULL
+/// column outside the identity in the old row of a delete.
+pub(super) fn fallback(kind: &Kind, type_modifier: i32) -> Vec<u8> {
+    let text = match kind {
+        Kind::Boolean | Kind::Bit => "false",
+        Kind::Integer | Kind::Date | Kind::IntervalMicros => "0",
+        Kind::Float32 | Kind::Float64 | Kind::DecimalDouble | Kind::MoneyDouble => "0.0",
+        Kind::Time(TimeUnit::Iso) | Kind::ZonedTime => "\"00:00:00Z\"",
+        Kind::Time(_) | Kind::Timestamp(TimeUnit::Millis | TimeUnit::Micros | TimeUnit::Nanos) => {
+            "0"
+        }
+        Kind::Timestamp(TimeUnit::Iso) | Kind::ZonedTimestamp { .. } => "\"1970-01-01T00:00:00Z\"",
+        Kind::IsoDate => "\"1970-01-01Z\"",
+        Kind::IntervalText => "\"P0Y0M0DT0H0M0S\"",
+        Kind::Decimal { .. } | Kind::MoneyDecimal { .. } => "\"AA==\"",
+        Kind::VariableScaleDecimal => "{\"scale\":0,\"value\":\"AA==\"}",
+        Kind::MoneyText => "\"0.00\"",
+        Kind::DecimalText => return decimal_zero(type_modifier),
+        Kind::Text | Kind::Bytea(_) | Kind::TextBytes(_) | Kind::Bits => "\"\"",
+        Kind::HstoreJson => "\"{}\"",
+        Kind::HstoreMap => "{}",
+        Kind::Point => return point_zero(),
+        // An empty collection in well-known binary.
+        Kind::Geometry => "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}",
+        Kind::SparseVector => "{\"dimensions\":0,\"vector\":[]}",
+        Kind::Array(_) | Kind::Vector64 | Kind::Vector32 => "[]",
+        Kind::Unreadable => "null",
+    };
+    text.as_bytes().to_vec()
+}
+
+fn decimal_zero(type_modifier: i32) -> Vec<u8> {
+    let scale = numeric_modifier(type_modifier).map_or(0, |(_, scale)| scale);
+    let digits = "0".repeat(usize::try_from(scale).unwrap_or_default());
+    let text = if digits.is_empty() { "\"0\"".to_owned() } else { format!("\"0.{digits}\"") };
+    text.into_bytes()
+}
+
+fn point_zero() -> Vec<u8> {
+    let mut out = b"{\"x\":0.0,\"y\":0.0,\"wkb\":".to_vec();
+    json::base64(&spatial::point_wkb(0.0, 0.0), &mut out);
+    out.extend_from_slice(b",\"srid\":null}");
+    out
+}
+
+/// The JSON that says that a TOASTed value was left unchanged and is not in the log; `None` if the
+/// column's schema has no room for it.
+///
+/// In a required decimal the placeholder's bytes stand as digits would: a value that nobody takes
+/// for a real one, where a zero would be believed.
+pub(super) fn unavailable(column: &ColumnType, settings: &ValueSettings) -> Option<Vec<u8>> {
+    let placeholder = settings.unavailable.as_slice();
+    let mut out = Vec::new();
+    match &column.kind {
+        Kind::Bytea(BinaryMode::Bytes) => json::base64(placeholder, &mut out),
+        Kind::HstoreMap => hstore(placeholder, &mut out),
+        Kind::HstoreJson => {
+            let mut object = Vec::new();
+            hstore(placeholder, &mut object);
+            json::string(&object, &mut out);
+        }
+        Kind::Array(array) => match &array.element {
+            Kind::Text if element_name(column) == Some("io.debezium.data.Uuid") => {
+                json::string(name_uuid(placeholder).as_bytes(), &mut out);
+                out = [b"[", out.as_slice(), b"]"].concat();
+            }
+            Kind::Text
+            | Kind::Bytea(BinaryMode::Hex | BinaryMode::Base64 | BinaryMode::Base64UrlSafe) => {
+                json::string(placeholder, &mut out);
+                out = [b"[", out.as_slice(), b"]"].concat();
+            }
+            Kind::Bytea(BinaryMode::Bytes) => {
+                json::base64(placeholder, &mut out);
+                out = [b"[", out.as_slice(), b"]"].concat();
+            }
+            Kind::Integer | Kind::Date => {
+                let numbers: Vec<String> = placeholder.iter().map(u8::to_string).collect();
+                out = format!("[{}]", numbers.join(",")).into_bytes();
+            }
+            _ => return any_string(placeholder, settings),
+        },
+        _ if column.schema.kind == SchemaKind::String => json::string(placeholder, &mut out),
+        Kind::Decimal { .. } if !column.schema.optional => json::base64(placeholder, &mut out),
+        Kind::VariableScaleDecimal if !column.schema.optional => {
+            out.extend_from_slice(b"{\"scale\":0,\"value\":");
+            json::base64(placeholder, &mut out);
+            out.push(b'}');
+        }
+        _ => return any_string(placeholder, settings),
+    }
+    Some(out)
+}
+
+/// Without a schema beside it, a placeholder may stand in place of any value.
+fn any_string(placeholder: &[u8], settings: &ValueSettings) -> Option<Vec<u8>> {
+    if settings.fidelity == Fidelity::Debezium || settings.value_schemas {
+        return None;
+    }
+    let mut out = Vec::new();
+    json::string(placeholder, &mut out);
+    Some(out)
+}
+
+fn element_name(column: &ColumnType) -> Option<&str> {
+    match &column.schema.kind {
+        SchemaKind::Array(element) => element.name.as_deref(),
+        _ => None,
+    }
+}
+
+fn hstore(placeholder: &[u8], out: &mut Vec<u8>) {
+    out.push(b'{');
+    json::string(placeholder, out);
+    out.push(b':');
+    json::string(placeholder, out);
+    out.push(b'}');
+}
+
+/// The name-based UUID (version 3, no namespace) of some bytes, as Java's `nameUUIDFromBytes`.
+fn name_uuid(bytes: &[u8]) -> String {
+    use md5::Digest;
+    let mut number = u128::from_be_bytes(md5::Md5::digest(bytes).into());
+    number = number & !(0xF << 76) | 3 << 76;
+    number = number & !(0x3 << 62) | 2 << 62;
+    let hex = format!("{number:032x}");
+    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+}
+
+/// A column's default, as the catalog has it.
+pub(super) struct Default<'a> {
+    /// What `pg_get_expr` prints.
+    pub(super) expression: &'a str,
+    /// The column's type is an enumeration.
+    pub(super) is_enum: bool,
+    /// The column's type, a domain not followed.
+    pub(super) type_oid: Oid,
+    /// `atttypmod`; -1 without one.
+    pub(super) type_modifier: i32,
+}
+
+impl Default<'_> {
+    /// The default's JSON, as far as Debezium reads it from the expression.
+    pub(super) fn to_json(&self, kind: &Kind, spelling: Spelling) -> Option<Vec<u8>> {
+        let text = literal(self.type_oid, self.is_enum, self.expression)?;
+        let text = match kind {
+            Kind::Boolean => if text == "true" { "t" } else { "f" }.to_owned(),
+            Kind::DecimalText | Kind::Decimal { .. } => scaled(&text, self.type_modifier),
+            // Its default would be a struct, which Debezium leaves out.
+            Kind::VariableScaleDecimal => return None,
+            _ => text,
+        };
+        let mut out = Vec::new();
+        json_value::write(kind, text.as_bytes(), spelling, &mut out).ok()?;
+        Some(out)
+    }
+}
+
+/// Pads a number with zeros to its column's scale.
+fn scaled(text: &str, type_modifier: i32) -> String {
+    let Some((_, scale)) = numeric_modifier(type_modifier) else { return text.to_owned() };
+    let scale = usize::try_from(scale).unwrap_or_default();
+    let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let point = if digits == 0 && scale > 0 { "." } else { "" };
+    format!("{text}{point}{}", "0".repeat(scale.saturating_sub(digits)))
+}
+
+/// The value's text that Debezium takes from a default's expression: what stands between the first
+/// two quotes, or the whole expression; a fixed value where it is a function's call.
+fn literal(oid: Oid, is_enum: bool, expression: &str) -> Option<String> {
+    let generated = match oid {
+        types::BIT => "00",
+        types::VARBIT => "0",
+        types::BOOL => "false",
+        types::BPCHAR | types::VARCHAR | types::TEXT | types::XML => "",
+        types::NUMERIC | types::FLOAT4 | types::FLOAT8 => "0.0",
+        types::INT2 | types::INT4 | types::INT8 => "0",
+        types::JSON | types::JSONB => "{}",
+        types::UUID => "00000000-0000-0000-0000-000000000000",
+        types::DATE => "1970-01-01",
+        types::TIME => "00:00:00",
+        types::TIMESTAMP => "1970-01-01 00:00:00",
+        types::TIMESTAMPTZ => "1970-01-01 00:00:00+00",
+        types::INTERVAL => "00:00:00",
+        _ if is_enum => "",
+        _ => return None,
+    };
+    if expression.starts_with("NULL::") || expression == "NULL" {
+        return None;
+    }
+    if is_function_call(expression) || is_time_keyword(expression) {
+        return Some(generated.to_owned()).filter(|_| !is_enum);
+    }
+    let quoted = expression.split_once('\'').and_then(|(_, rest)| rest.split_once('\''));
+    match quoted {
+        Some((text, _)) => Some(text.to_owned()),
+        None => Some(expression.trim().trim_matches(['(', ')']).to_owned()),
+    }
+}
+
+/// `name(…)`, possibly qualified, possibly after an opening parenthesis.
+fn is_function_call(expression: &str) -> bool {
+    let expression = expression.strip_prefix('(').unwrap_or(expression);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    let name = expression.bytes().take_while(is_name).count();
+    name > 0 && expression.as_bytes().get(name) == Some(&b'(') && expression.contains(')')
+}
+
+fn is_time_keyword(expression: &str) -> bool {
+    let upper = expression.to_ascii_uppercase();
+    ["CURRENT_", "LOCALTIME", "('NOW'::"].iter().any(|start| upper.starts_with(start))
+}
