@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Everything blocks: a test reads from top to bottom. Nothing here uses cdc-agent's own code, so
-//! that fold and compare can be its oracle. Servers listen on free loopback ports, keep
+//! that [`fold`] and [`compare`] can be its oracle. Servers listen on free loopback ports, keep
 //! their data in folders of their own, and end with the process that started them, also when that
 //! one is killed. What they need is installed by `tests/support/install.sh`.
 
@@ -20,3 +20,6 @@
 
 pub mod process;
 pub mod servers;
+pub mod topics;
+pub mod fold;
+pub mod compare;

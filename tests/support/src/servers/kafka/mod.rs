@@ -45,9 +45,9 @@ impl Default for KafkaOptions {
             ("group.initial.rebalance.delay.ms", "0"),
             ("num.partitions", "1"),
             ("auto.create.topics.enable", "false"),
-            // A broker that was killed is taken back at once when it starts again.
-            ("broker.session.timeout.ms", "3000"),
-            ("broker.heartbeat.interval.ms", "500"),
+            // A broker that was killed is taken back only when its old session is over.
+            ("broker.session.timeout.ms", "1500"),
+            ("broker.heartbeat.interval.ms", "200"),
         ];
         let properties = properties.map(|(name, value)| (name.into(), value.into()));
         Self { heap_mib: 512, properties: properties.into() }
