@@ -76,7 +76,10 @@ impl Run {
         }
         let ticket = self.in_flight.swap_remove(self.random.usize(0..self.in_flight.len()));
         self.ledger.acknowledge(Ticket(ticket), 1);
-        for entry in self.entries.iter_mut().filter(|entry| entry.ticket == Some(ticket)) {
+        // An empty transaction's ticket is used again, so the last one is meant.
+        if let Some(entry) =
+            self.entries.iter_mut().rev().find(|entry| entry.ticket == Some(ticket))
+        {
             entry.acknowledged += 1;
         }
     }
