@@ -23,3 +23,4 @@ pub mod servers;
 pub mod topics;
 pub mod fold;
 pub mod compare;
+pub mod shop;
