@@ -5,6 +5,7 @@
 
 pub mod postgres;
 pub mod kafka;
+pub mod connect;
 pub mod tls;
 
 use std::path::Path;
