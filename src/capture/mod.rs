@@ -1,6 +1,7 @@
 //! PostgreSQL to Kafka.
 
 pub mod wire;
+pub mod postgres;
 pub mod pgoutput;
 pub mod catalog;
 pub mod value;

@@ -1,0 +1,30 @@
+//! Sockets and SQL to the source database.
+//!
+//! Takes settings and commands; gives connections, rows, COPY data and the replication stream, and
+//! what the catalog says. Holds connections. Refuses, with a [`SourceError`] that says what to do:
+//! a server, a role, a slot or a publication that is not as it must be.
+
+mod authentication;
+pub mod catalog_query;
+pub mod conninfo;
+mod connection;
+mod error;
+pub mod publication;
+pub mod replication;
+mod settings;
+pub mod slot;
+mod socket;
+mod socket_option;
+mod sql;
+mod tls;
+
+pub use connection::Connection;
+pub use connection::Purpose;
+pub use error::SourceError;
+pub use settings::ChannelBinding;
+pub use settings::Host;
+pub use settings::SourceSettings;
+pub use settings::SslMode;
+pub use socket::Socket;
+pub use sql::Ended;
+pub use sql::Sql;

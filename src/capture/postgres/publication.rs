@@ -1,0 +1,197 @@
+//! Publications: which tables are captured, and the one that we create.
+//!
+//! **What we did not create we never alter.** A publication of ours bears a comment that says so.
+
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::oid::Oid;
+use crate::table::TableName;
+use crate::table::quote_identifier;
+use crate::table::quote_literal;
+
+/// Comment that marks a publication as ours, followed by the slot's name.
+const MARK: &str = "created by cdc-agent for slot ";
+
+/// A publication as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Changes when a publication is dropped and created again.
+    pub oid: Oid,
+    /// Every table of the database, present and future.
+    pub all_tables: bool,
+    /// Which of insert, update, delete and truncate it publishes.
+    pub operations: Vec<&'static str>,
+    /// Changes of partitions appear as their root's.
+    pub via_root: bool,
+    /// The slot that we created it for.
+    pub created_for: Option<String>,
+}
+
+impl Publication {
+    /// Its options in one line: what, beside the tables, decides which changes are sent.
+    pub fn options(&self) -> String {
+        format!(
+            "publish={};publish_via_partition_root={};for_all_tables={}",
+            self.operations.join(","),
+            self.via_root,
+            self.all_tables
+        )
+    }
+}
+
+/// The publication of that name, if there is one.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn find_publication(sql: &Sql, name: &str) -> Result<Option<Publication>, SourceError> {
+    let rows = sql.query(
+        "SELECT oid, puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, \
+         obj_description(oid, 'pg_publication') FROM pg_publication WHERE pubname = $1",
+        &[&name],
+    )?;
+    Ok(rows.first().map(|row| {
+        let operations = ["insert", "update", "delete", "truncate"];
+        let comment: Option<String> = row.get(7);
+        Publication {
+            oid: Oid(row.get(0)),
+            all_tables: row.get(1),
+            operations: (2..6)
+                .zip(operations)
+                .filter(|(at, _)| row.get(*at))
+                .map(|o| o.1)
+                .collect(),
+            via_root: row.get(6),
+            created_for: comment.and_then(|text| text.strip_prefix(MARK).map(str::to_owned)),
+        }
+    }))
+}
+
+/// A table that a publication publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedTable {
+    /// The table.
+    pub oid: Oid,
+    /// Its name.
+    pub name: TableName,
+    /// Which of its columns; `None` for all that can be published.
+    pub columns: Option<Vec<String>>,
+    /// Which of its rows, as SQL.
+    pub row_filter: Option<String>,
+}
+
+/// What a publication publishes, by name.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn published_tables(sql: &Sql, publication: &str) -> Result<Vec<PublishedTable>, SourceError> {
+    // Column lists and row filters came with PostgreSQL 15.
+    let lists = if sql.server_version() >= 150_000 {
+        "p.attnames::text[], p.rowfilter"
+    } else {
+        "NULL::text[], NULL::text"
+    };
+    let rows = sql.query(
+        &format!(
+            "SELECT c.oid, p.schemaname::text, p.tablename::text, {lists} \
+             FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+             WHERE p.pubname = $1 ORDER BY 2, 3"
+        ),
+        &[&publication],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| PublishedTable {
+            oid: Oid(row.get(0)),
+            name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            columns: row.get(3),
+            row_filter: row.get(4),
+        })
+        .collect())
+}
+
+/// A table of the database that could be captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The table.
+    pub oid: Oid,
+    /// Its name.
+    pub name: TableName,
+    /// Why its updates and deletes could not be published; `None` if they can.
+    pub unusable: Option<String>,
+}
+
+/// Permanent tables of users: partitions stand behind their root, tables of extensions are left out.
+///
+/// A table whose identity cannot be used would make its owner's own UPDATE and DELETE fail once it
+/// is published. Source: PostgreSQL 18, "Replica Identity"; "CREATE PUBLICATION", notes.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn candidates(sql: &Sql) -> Result<Vec<Candidate>, SourceError> {
+    let rows = sql.query(
+        "SELECT c.oid, n.nspname::text, c.relname::text, \
+         (SELECT min(bad.reason) FROM ( \
+            SELECT CASE l.relreplident::text \
+               WHEN 'f' THEN NULL \
+               WHEN 'n' THEN 'its replica identity is NOTHING' \
+               WHEN 'i' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
+                    AND i.indisreplident AND i.indisvalid AND i.indimmediate) THEN NULL \
+                    ELSE 'its replica identity index is missing' END \
+               ELSE CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
+                    AND i.indisprimary AND i.indisvalid AND i.indimmediate) THEN NULL \
+                    WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
+                    AND i.indisprimary) THEN 'its primary key is deferrable' \
+                    ELSE 'it has no primary key' END END AS reason \
+            FROM pg_class l WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.relkind IN ('r', 'p') \
+               AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))) bad) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition \
+         AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '_cdc') \
+         AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%' \
+         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+            AND d.objid = c.oid AND d.deptype = 'e') \
+         ORDER BY 2, 3",
+        &[],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| Candidate {
+            oid: Oid(row.get(0)),
+            name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            unusable: row.get(3),
+        })
+        .collect())
+}
+
+/// The SQL that creates a publication of ours.
+pub fn create_command(name: &str, slot: &str, tables: &[TableName]) -> String {
+    let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
+    let list =
+        if quoted.is_empty() { String::new() } else { format!(" FOR TABLE {}", quoted.join(", ")) };
+    format!(
+        "BEGIN; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
+         COMMENT ON PUBLICATION {name} IS {}; COMMIT",
+        quote_literal(&format!("{MARK}{slot}")),
+        name = quote_identifier(name),
+    )
+}
+
+/// The SQL that adds tables to a publication of ours.
+pub fn add_command(name: &str, tables: &[TableName]) -> String {
+    let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
+    format!("ALTER PUBLICATION {} ADD TABLE {}", quote_identifier(name), quoted.join(", "))
+}
+
+/// The SQL that takes a table out of a publication of ours.
+pub fn remove_command(name: &str, table: &TableName) -> String {
+    format!("ALTER PUBLICATION {} DROP TABLE {}", quote_identifier(name), table.quoted())
+}
+
+/// The SQL that drops a publication.
+pub fn drop_command(name: &str) -> String {
+    format!("DROP PUBLICATION {}", quote_identifier(name))
+}
