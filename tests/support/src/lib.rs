@@ -19,6 +19,7 @@
 )]
 
 pub mod process;
+pub mod http;
 pub mod servers;
 pub mod topics;
 pub mod fold;

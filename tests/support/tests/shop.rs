@@ -251,3 +251,21 @@ fn a_rate_is_kept_and_a_mix_obeyed() {
     assert!((600..=1_000).contains(&totals.changes()), "{totals}");
     assert_eq!(totals.updates + totals.deletes + totals.truncates + totals.rolled_back, 0);
 }
+
+#[test]
+fn the_shop_runs_on_every_version() {
+    for version in [14, 16, 17, 18] {
+        let server = Postgres::start(version);
+        shop::create(&mut server.client("postgres"), 30);
+        let options = SimulatorOptions::new(process::seed());
+        let simulator = Simulator::start(&server.dsn("postgres"), options);
+        simulator.wait_for_changes(1_000, Duration::from_secs(30));
+        let totals = simulator.stop();
+        assert!(totals.refused * 20 <= totals.transactions, "{totals} {:?}", totals.reasons);
+        assert_eq!(totals.unknown, 0, "{totals}");
+        let mut client = server.client("postgres");
+        client.batch_execute(WITHOUT_EDGES).expect("the shop can be written");
+        let folded = fold_of_source(&mut client);
+        compare(&mut client, &shop::TABLES, &folded).assert_equal();
+    }
+}

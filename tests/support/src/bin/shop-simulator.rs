@@ -72,6 +72,10 @@ fn main() -> ExitCode {
         eprintln!("{:>5} s {:>7} changes/s, {totals}", began.elapsed().as_secs(), changes - before);
         before = changes;
     }
-    println!("{}", simulator.stop());
+    let totals = simulator.stop();
+    println!("{totals}");
+    if totals.refused > 0 {
+        println!("refused, by SQLSTATE: {:?}", totals.reasons);
+    }
     ExitCode::SUCCESS
 }

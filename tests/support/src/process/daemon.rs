@@ -43,6 +43,7 @@ impl Daemon {
             Ok(child) => child,
             Err(error) => panic!("{name} does not start: {error}: {shown}"),
         };
+        super::wait_for_program(child.id());
         Self { name: name.to_owned(), child, stdout, stderr }
     }
 

@@ -196,7 +196,17 @@ fn sweep() {
     }
 }
 
+/// Waits until `setpriv` has done its work and become the program: only then is the child safe.
+fn wait_for_program(pid: u32) {
+    let began = Instant::now();
+    while stat(pid).is_some_and(|stat| stat.is_setpriv) && began.elapsed() < Duration::from_secs(2)
+    {
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
 struct Stat {
+    is_setpriv: bool,
     state: char,
     parent: u32,
     cpu_ticks: u64,
@@ -205,9 +215,11 @@ struct Stat {
 /// `/proc/PID/stat`; its second field is a name in brackets that may hold blanks and brackets.
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let (name, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
     Some(Stat {
+        is_setpriv: name.ends_with("(setpriv"),
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         cpu_ticks: ticks(11)? + ticks(12)?,

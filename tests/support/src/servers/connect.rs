@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use super::kafka::Kafka;
 use super::postgres::Postgres;
 use super::servers_dir;
+use crate::http;
+use crate::http::Answer;
 use crate::process;
 use crate::process::Daemon;
 
@@ -133,7 +135,7 @@ impl Connect {
         process::wait_until(START_TIMEOUT, "the connector to be taken", || {
             match self.request("PUT", &path, Some(config)) {
                 Ok(_) => true,
-                Err(Refusal { status: 409 | 500 | 503, .. }) => false,
+                Err(Answer { status: 0 | 409 | 500 | 503, .. }) => false,
                 Err(refusal) => panic!("{name} is refused: {refusal:?}"),
             }
         });
@@ -206,39 +208,11 @@ impl Connect {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
-        let url = self.url() + path;
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(60)))
-            .http_status_as_error(false)
-            .build();
-        let agent = ureq::Agent::new_with_config(config);
-        let sent = match (method, body) {
-            ("GET", _) => agent.get(url).call(),
-            ("DELETE", _) => agent.delete(url).call(),
-            (_, Some(body)) => {
-                agent.put(url).content_type("application/json").send(body.to_string())
-            }
-            (_, None) => agent.put(url).send_empty(),
-        };
-        let unreachable = |error: ureq::Error| Refusal { status: 0, body: error.to_string() };
-        let mut response = sent.map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let body = response.body_mut().read_to_string().map_err(unreachable)?;
-        if (200..300).contains(&status) {
-            Ok(serde_json::from_str(&body).unwrap_or(Value::Null))
-        } else {
-            Err(Refusal { status, body })
-        }
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Answer> {
+        let unreachable = |body| Answer { status: 0, body };
+        let answer = http::request(method, &(self.url() + path), body).map_err(unreachable)?;
+        if answer.is_success() { Ok(answer.json()) } else { Err(answer) }
     }
-}
-
-/// An answer that is no success; status 0 if there was no answer.
-#[derive(Debug)]
-struct Refusal {
-    status: u16,
-    #[expect(dead_code, reason = "shown by a panic's message")]
-    body: String,
 }
 
 /// Settings of a Debezium connector on a database of a scratch server, with a slot and a publication

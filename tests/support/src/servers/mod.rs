@@ -24,12 +24,8 @@ pub fn servers_dir() -> PathBuf {
 /// A Java of version 17, which everything here runs on: `CDC_JAVA`, else Debian's 17, else the
 /// `java` of the path.
 pub(crate) fn java(heap_mib: u32, jars: &Path) -> Command {
-    let debian = Path::new("/usr/lib/jvm/java-17-openjdk-amd64/bin/java");
-    let java = match std::env::var_os("CDC_JAVA") {
-        Some(java) => PathBuf::from(java),
-        None if debian.exists() => debian.to_path_buf(),
-        None => PathBuf::from("java"),
-    };
+    let java = std::env::var_os("CDC_JAVA").map(PathBuf::from);
+    let java = java.or_else(debian_java).unwrap_or_else(|| PathBuf::from("java"));
     assert!(
         jars.is_dir(),
         "{} is missing: run tests/support/install.sh kafka connect",
@@ -46,4 +42,15 @@ pub(crate) fn java(heap_mib: u32, jars: &Path) -> Command {
         .arg("-cp")
         .arg(jars.join("*"));
     command
+}
+
+/// The folder's name ends with the machine's architecture.
+fn debian_java() -> Option<PathBuf> {
+    let entries = std::fs::read_dir("/usr/lib/jvm").ok()?.flatten();
+    let java = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let java = entry.path().join("bin/java");
+        (name.to_str()?.starts_with("java-17-openjdk-") && java.exists()).then_some(java)
+    };
+    entries.filter_map(java).next()
 }

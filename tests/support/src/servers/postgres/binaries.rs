@@ -80,15 +80,20 @@ impl ServerUser {
         }
         let home = bin.parent().expect("the programs lie in a folder bin");
         let name = home.file_name().expect("the version has a folder").to_string_lossy();
-        let stamp = fs::metadata(bin.join("postgres")).map_or(0, |file| file.mtime());
+        // What `install.sh` has noted, or when a package was built.
+        let version = fs::read_to_string(home.join("VERSION")).unwrap_or_default();
+        let built = fs::metadata(bin.join("postgres")).map_or(0, |file| file.mtime());
+        let stamp = format!("{}.{built}", version.trim());
         let copy = std::env::temp_dir().join(format!("cdc-testkit-servers.{name}.{stamp}"));
         if !copy.exists() {
-            let half = copy.with_extension(format!("{stamp}.{}", std::process::id()));
+            let half = copy.with_extension(format!("half.{}", std::process::id()));
             let copied = Command::new("cp").arg("-a").arg(home).arg(&half).status();
             assert!(copied.is_ok_and(|status| status.success()), "no copy of {}", home.display());
             // Another process may have been quicker: then its copy serves.
             let _moved = fs::rename(&half, &copy);
         }
+        let owner = fs::metadata(&copy).map(|copy| copy.uid());
+        assert!(owner.is_ok_and(|owner| owner == 0), "{} is not root's", copy.display());
         copy.join("bin")
     }
 }

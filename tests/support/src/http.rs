@@ -1,0 +1,90 @@
+//! Plain HTTP on loopback: health, metrics, and Kafka Connect's REST.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Body as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// Whether the status is one of success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The value of a sample in Prometheus' text format: the series with its labels as it stands
+    /// there, `cdc_agent_slot_lag_bytes{slot="s"}`.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok();
+        self.body.lines().find_map(value)
+    }
+}
+
+/// `GET`.
+///
+/// # Errors
+///
+/// If nobody answers within ten seconds. A status of failure is an answer.
+pub fn get(url: &str) -> Result<Answer, String> {
+    request("GET", url, None)
+}
+
+/// Any of GET, DELETE, POST and PUT, the latter two with a JSON body or none.
+///
+/// # Errors
+///
+/// If nobody answers within ten seconds (a minute with a body). A status of failure is an answer.
+///
+/// # Panics
+///
+/// If the method is another one.
+pub fn request(method: &str, url: &str, body: Option<&Value>) -> Result<Answer, String> {
+    let timeout = if body.is_some() { 60 } else { 10 };
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(timeout)))
+        .http_status_as_error(false)
+        .build();
+    let agent = ureq::Agent::new_with_config(config);
+    let sent = match method {
+        "GET" => agent.get(url).call(),
+        "DELETE" => agent.delete(url).call(),
+        "POST" | "PUT" => {
+            let request = if method == "PUT" { agent.put(url) } else { agent.post(url) };
+            match body {
+                Some(body) => request.content_type("application/json").send(body.to_string()),
+                None => request.send_empty(),
+            }
+        }
+        other => panic!("{other} is no method of these tests"),
+    };
+    let mut response = sent.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Answer;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let body = "# TYPE a gauge\na_b 3\na{x=\"1\"} 7\na 2.5\n".into();
+        let answer = Answer { status: 200, body };
+        assert_eq!(answer.metric("a"), Some(2.5));
+        assert_eq!(answer.metric("a{x=\"1\"}"), Some(7.0));
+        assert_eq!(answer.metric("b"), None);
+    }
+}
