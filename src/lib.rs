@@ -5,6 +5,11 @@ pub mod oid;
 pub mod time;
 pub mod table;
 pub mod secret;
+pub mod position;
+pub mod kafka;
+pub mod stop;
 
 pub mod capture;
 pub mod envelope;
+
+pub mod telemetry;

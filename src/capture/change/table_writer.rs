@@ -144,6 +144,11 @@ impl TableWriter {
         &self.row_schema
     }
 
+    /// Schema of each column, in the shape's order; `None` for a column that is left out.
+    pub fn column_schemas(&self) -> impl Iterator<Item = Option<&ConnectSchema>> {
+        self.columns.iter().map(|column| column.writer.as_ref().map(ColumnWriter::schema))
+    }
+
     /// How many columns a tuple must have.
     pub fn columns(&self) -> usize {
         self.columns.len()

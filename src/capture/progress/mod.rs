@@ -47,11 +47,6 @@ enum End {
 }
 
 impl Ledger {
-    /// An empty ledger that goes on from a position already confirmed.
-    pub fn starting_at(flush_lsn: Lsn) -> Self {
-        Ledger { flush_lsn, ..Ledger::default() }
-    }
-
     /// Opens a transaction behind all others.
     pub fn begin(&mut self, commit_time: UnixMicros) -> Ticket {
         let ticket = self.first + self.length();

@@ -1,0 +1,621 @@
+//! From the stream's bytes to records: the hot path.
+//!
+//! Decodes what the reader brings, knows which transaction it is in and which relation is meant,
+//! and hands records to the publisher, one batch for what one read of the socket brought.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::capture::CaptureError;
+use crate::capture::catalog::Shape;
+use crate::capture::catalog::TableFacts;
+use crate::capture::catalog::TypeCatalog;
+use crate::capture::change::ClockText;
+use crate::capture::change::Event;
+use crate::capture::change::Output;
+use crate::capture::change::SourceFields;
+use crate::capture::change::SourceName;
+use crate::capture::change::SourceText;
+use crate::capture::deliveries::Deliveries;
+use crate::capture::pgoutput::Begin;
+use crate::capture::pgoutput::Commit;
+use crate::capture::pgoutput::Delete;
+use crate::capture::pgoutput::Framing;
+use crate::capture::pgoutput::Insert;
+use crate::capture::pgoutput::LogicalMessage;
+use crate::capture::pgoutput::Message;
+use crate::capture::pgoutput::OldTuple;
+use crate::capture::pgoutput::Relation;
+use crate::capture::pgoutput::Truncate;
+use crate::capture::pgoutput::Tuple;
+use crate::capture::pgoutput::Update;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::catalog_query;
+use crate::capture::progress::Ticket;
+use crate::capture::publisher::Batch;
+use crate::capture::publisher::Publisher;
+use crate::capture::publisher::Receipt;
+use crate::capture::publisher::Record;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::tables::ReadyTable;
+use crate::capture::tables::Tables;
+use crate::capture::wire;
+use crate::capture::wire::WalsenderMessage;
+use crate::capture::wire::XLogData;
+use crate::envelope::Operation;
+use crate::lsn::Lsn;
+use crate::oid::Oid;
+use crate::position::Position;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+use crate::time::UnixMicros;
+
+/// Bytes of records after which a batch is handed over, even in the middle of a read.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What the encoder works with.
+pub(super) struct Surroundings<'a> {
+    /// Settings.
+    pub(super) settings: &'a CaptureSettings,
+    /// The destination.
+    pub(super) publisher: &'a dyn Publisher,
+    /// The ledger.
+    pub(super) deliveries: &'a Deliveries,
+    /// Makes tables ready.
+    pub(super) tables: &'a Tables,
+    /// Asks the catalog.
+    pub(super) sql: Sql,
+    /// Metrics.
+    pub(super) metrics: &'a Metrics,
+    /// Health.
+    pub(super) health: &'a Health,
+    /// Ends waiting.
+    pub(super) stop: &'a Stop,
+}
+
+/// Turns the stream into records.
+pub(super) struct Encoder<'a> {
+    around: Surroundings<'a>,
+    name: SourceName,
+    epoch: u64,
+    relations: Relations,
+    types: TypeCatalog,
+    /// What the catalog said of captured tables when the session began; taken as they appear.
+    facts: HashMap<Oid, TableFacts>,
+    /// Tables whose changes before a position are in the snapshot already.
+    published_from: HashMap<Oid, Lsn>,
+    output: Output,
+    records: Vec<Record>,
+    transaction: Option<Transaction>,
+    /// End of the last transaction, for `source.sequence`.
+    last_commit: Option<Lsn>,
+    /// Where the stream has to go on after a broken connection.
+    resume_lsn: Lsn,
+    source: SourceText,
+    clock: ClockText,
+}
+
+/// Relations by id, the last one at hand.
+#[derive(Default)]
+struct Relations {
+    places: HashMap<Oid, usize>,
+    all: Vec<KnownRelation>,
+    last: Option<(Oid, usize)>,
+}
+
+struct KnownRelation {
+    columns: usize,
+    /// `None`: not captured.
+    table: Option<Arc<ReadyTable>>,
+    /// Changes that committed before this are counted but not published.
+    published_from: Lsn,
+}
+
+/// The transaction that is being received.
+struct Transaction {
+    ticket: Ticket,
+    begin: Begin,
+    /// Place of the next change.
+    ord: u64,
+    /// Records handed over or about to be.
+    records: u64,
+    origin: Option<(String, Lsn)>,
+    /// The source block is rendered.
+    rendered: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// For one session.
+    pub(super) fn new(around: Surroundings<'a>, epoch: u64, resume_lsn: Lsn) -> Self {
+        let name = SourceName {
+            prefix: around.settings.prefix.clone(),
+            database: around.settings.source.database.clone(),
+        };
+        Encoder {
+            around,
+            name,
+            epoch,
+            relations: Relations::default(),
+            types: TypeCatalog::default(),
+            facts: HashMap::new(),
+            published_from: HashMap::new(),
+            output: Output::default(),
+            records: Vec::new(),
+            transaction: None,
+            last_commit: None,
+            resume_lsn,
+            source: SourceText::default(),
+            clock: ClockText::default(),
+        }
+    }
+
+    /// What the catalog says of the captured tables now, so that their first appearance needs no
+    /// question.
+    pub(super) fn know(&mut self, facts: HashMap<Oid, TableFacts>, types: TypeCatalog) {
+        self.facts = facts;
+        self.types = types;
+    }
+
+    /// Changes of a table before this position are counted and not published.
+    pub(super) fn publish_from(&mut self, table: Oid, lsn: Lsn) {
+        self.published_from.insert(table, lsn);
+    }
+
+    /// End of the last transaction before the stream, if it is known.
+    pub(super) fn set_last_commit(&mut self, lsn: Option<Lsn>) {
+        self.last_commit = lsn;
+    }
+
+    /// After the end of the last whole transaction: where a new connection goes on.
+    pub(super) fn resume_lsn(&self) -> Lsn {
+        self.resume_lsn
+    }
+
+    /// End of the last transaction, for the next session.
+    pub(super) fn last_commit(&self) -> Option<Lsn> {
+        self.last_commit
+    }
+
+    /// Gives up a transaction whose end will not come on this connection.
+    pub(super) fn abandon(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            self.around.deliveries.with_ledger(|ledger| ledger.abandon(transaction.ticket));
+        }
+    }
+
+    /// Encodes and sends what one read brought.
+    ///
+    /// # Errors
+    ///
+    /// The stream cannot be understood, the catalog cannot be asked, a value cannot be written and
+    /// the policy is to stop, the destination has failed, or we are asked to stop.
+    pub(super) fn encode(&mut self, frames: &[u8]) -> Result<(), CaptureError> {
+        self.clock.render(UnixMicros::now());
+        let mut rest = frames;
+        while let Some((frame, after)) = wire::split_frame(rest)? {
+            rest = after;
+            match WalsenderMessage::decode(frame.body)? {
+                WalsenderMessage::XLogData(data) => self.message(&data)?,
+                WalsenderMessage::PrimaryKeepalive(keepalive) => {
+                    self.idle(keepalive.wal_end);
+                }
+            }
+            if self.output.bytes.len() >= BATCH_BYTES {
+                self.send()?;
+            }
+        }
+        self.send()
+    }
+
+    /// Everything of ours before this position has been received.
+    fn idle(&mut self, wal_end: Lsn) {
+        self.around.deliveries.set_received(wal_end);
+        self.around.metrics.received_lsn.set(wal_end.0.cast_signed());
+        if self.transaction.is_none() {
+            self.around.deliveries.with_ledger(|ledger| ledger.idle(wal_end));
+            self.resume_lsn = self.resume_lsn.max(wal_end);
+        }
+    }
+
+    fn send(&mut self) -> Result<(), CaptureError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { bytes: &self.output.bytes, records: &self.records };
+        let (health, stop) = (self.around.health, self.around.stop);
+        let sent = self.around.publisher.send(batch, &|| {
+            health.turn("encoder");
+            !stop.is_requested()
+        });
+        self.output.bytes.clear();
+        self.records.clear();
+        Ok(sent?)
+    }
+
+    fn message(&mut self, data: &XLogData<'_>) -> Result<(), CaptureError> {
+        match Message::decode(data.payload, Framing::default())?.message {
+            Message::Insert(insert) => self.insert(&insert, data.wal_start),
+            Message::Update(update) => self.update(&update, data.wal_start),
+            Message::Delete(delete) => self.delete(&delete, data.wal_start),
+            Message::Begin(begin) => self.begin(begin),
+            Message::Commit(commit) => self.commit(commit),
+            Message::Relation(relation) => self.relation(&relation),
+            Message::Truncate(truncate) => self.truncate(&truncate, data.wal_start),
+            Message::LogicalMessage(message) => self.logical_message(&message),
+            Message::Origin(origin) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.origin = Some((origin.name.to_owned(), origin.commit_lsn));
+                }
+                Ok(())
+            }
+            // Types are read from the catalog, where their parts are too.
+            Message::Type(_) => Ok(()),
+            message @ (Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_)
+            | Message::BeginPrepare(_)
+            | Message::Prepare(_)
+            | Message::CommitPrepared(_)
+            | Message::RollbackPrepared(_)
+            | Message::StreamPrepare(_)) => {
+                Err(out_of_step(format!("the server sent {message:?}, which was not asked for")))
+            }
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<(), CaptureError> {
+        let time = UnixMicros::from(begin.commit_time);
+        let ticket = self.around.deliveries.with_ledger(|ledger| ledger.begin(time));
+        let transaction =
+            Transaction { ticket, begin, ord: 0, records: 0, origin: None, rendered: false };
+        match self.transaction.replace(transaction) {
+            None => Ok(()),
+            Some(_) => Err(out_of_step("a transaction begins within another".to_owned())),
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<(), CaptureError> {
+        let Some(transaction) = self.transaction.take() else {
+            return Err(out_of_step("a transaction ends that did not begin".to_owned()));
+        };
+        self.around.deliveries.with_ledger(|ledger| {
+            ledger.close(transaction.ticket, transaction.records, commit.end_lsn);
+        });
+        if transaction.ord > 0 {
+            self.around.metrics.transactions.inc();
+        }
+        self.last_commit = Some(commit.end_lsn);
+        self.resume_lsn = commit.end_lsn;
+        self.around.deliveries.set_received(commit.end_lsn);
+        self.around.metrics.received_lsn.set(commit.end_lsn.0.cast_signed());
+        Ok(())
+    }
+
+    /// Takes in what a relation means from here on.
+    fn relation(&mut self, relation: &Relation<'_>) -> Result<(), CaptureError> {
+        let facts = match self.facts.remove(&relation.id) {
+            Some(facts) if agrees(&facts, relation) => Some(facts),
+            _ => {
+                let mut found = catalog_query::tables(&self.around.sql, &[relation.id])?;
+                let oids = relation.columns.iter().map(|column| column.type_oid);
+                catalog_query::load_types(&self.around.sql, oids, &mut self.types)?;
+                found.remove(&relation.id)
+            }
+        };
+        let shape = Shape::of_relation(relation, facts.as_ref());
+        let captured = self.around.settings.tables.allows(&shape.table);
+        let table = if captured {
+            let ready = self.around.tables.ready(&shape, &self.types, self.around.stop)?;
+            tracing::debug!(table = %shape.table, columns = shape.columns.len(), "relation");
+            Some(Arc::new(ready))
+        } else {
+            None
+        };
+        let published_from = self.published_from.get(&relation.id).copied().unwrap_or_default();
+        let columns = shape.columns.len();
+        self.relations.insert(relation.id, KnownRelation { columns, table, published_from });
+        Ok(())
+    }
+
+    fn insert(&mut self, insert: &Insert<'_>, lsn: Lsn) -> Result<(), CaptureError> {
+        let Some(table) = self.change(insert.relation_id, insert.new.columns())? else {
+            return Ok(());
+        };
+        if self.skips(Operation::Create) {
+            return Ok(());
+        }
+        let event = Event {
+            operation: Operation::Create,
+            before: None,
+            after: Some(&insert.new),
+            unchanged: None,
+            lsn,
+        };
+        self.write(&table, &event, &insert.new, Part::default())
+    }
+
+    fn update(&mut self, update: &Update<'_>, lsn: Lsn) -> Result<(), CaptureError> {
+        let Some(table) = self.change(update.relation_id, update.new.columns())? else {
+            return Ok(());
+        };
+        let old = update.old.tuple();
+        if let Some(old) = old.filter(|old| table.writer.key_differs(*old, &update.new)) {
+            return self.key_change(&table, old, update, lsn);
+        }
+        if self.skips(Operation::Update) {
+            return Ok(());
+        }
+        let event = Event {
+            operation: Operation::Update,
+            before: old,
+            after: Some(&update.new),
+            unchanged: full(&update.old),
+            lsn,
+        };
+        self.write(&table, &event, &update.new, Part::default())
+    }
+
+    /// An update that gives a row another key: the old key's row goes, the new key's comes.
+    fn key_change(
+        &mut self,
+        table: &ReadyTable,
+        old: &Tuple<'_>,
+        update: &Update<'_>,
+        lsn: Lsn,
+    ) -> Result<(), CaptureError> {
+        let full = full(&update.old);
+        let new_key = self.key_payload(table, &update.new, full);
+        let old_key = self.key_payload(table, old, full);
+        if !self.skips(Operation::Delete) {
+            let event = Event {
+                operation: Operation::Delete,
+                before: Some(old),
+                after: None,
+                unchanged: None,
+                lsn,
+            };
+            let part = Part { sub: 0, header: Some(("__debezium.newkey", new_key)) };
+            self.write(table, &event, old, part.clone())?;
+            self.tombstone(table, part);
+        }
+        if !self.skips(Operation::Create) {
+            let event = Event {
+                operation: Operation::Create,
+                before: None,
+                after: Some(&update.new),
+                unchanged: full,
+                lsn,
+            };
+            let part = Part { sub: 1, header: Some(("__debezium.oldkey", old_key)) };
+            self.write(table, &event, &update.new, part)?;
+        }
+        Ok(())
+    }
+
+    fn key_payload(
+        &mut self,
+        table: &ReadyTable,
+        row: &Tuple<'_>,
+        full: Option<&Tuple<'_>>,
+    ) -> Range<usize> {
+        let start = self.output.bytes.len();
+        table.writer.write_key_payload(row, full, &mut self.output);
+        start..self.output.bytes.len()
+    }
+
+    fn delete(&mut self, delete: &Delete<'_>, lsn: Lsn) -> Result<(), CaptureError> {
+        let old = delete.old.tuple().copied().unwrap_or(Tuple::EMPTY);
+        let Some(table) = self.change(delete.relation_id, old.columns())? else { return Ok(()) };
+        if self.skips(Operation::Delete) {
+            return Ok(());
+        }
+        let event = Event {
+            operation: Operation::Delete,
+            before: Some(&old),
+            after: None,
+            unchanged: None,
+            lsn,
+        };
+        self.write(&table, &event, &old, Part::default())?;
+        self.tombstone(&table, Part::default());
+        Ok(())
+    }
+
+    fn truncate(&mut self, truncate: &Truncate, lsn: Lsn) -> Result<(), CaptureError> {
+        for relation_id in &truncate.relation_ids {
+            let columns = self.relations.get(*relation_id)?.columns;
+            let Some(table) = self.change(*relation_id, columns)? else { continue };
+            if self.skips(Operation::Truncate) {
+                continue;
+            }
+            let event = Event::<Tuple<'_>> {
+                operation: Operation::Truncate,
+                before: None,
+                after: None,
+                unchanged: None,
+                lsn,
+            };
+            let value = self.value(&table, &event);
+            table.count(Operation::Truncate, value.len());
+            self.push(&table, (None, Some(value)), Part::default());
+        }
+        Ok(())
+    }
+
+    fn logical_message(&mut self, message: &LogicalMessage<'_>) -> Result<(), CaptureError> {
+        match (message.transactional, &mut self.transaction) {
+            (true, Some(transaction)) => transaction.ord += 1,
+            (true, None) => {
+                return Err(out_of_step("a transactional message is in no transaction".to_owned()));
+            }
+            (false, _) => self.idle(message.lsn),
+        }
+        Ok(())
+    }
+
+    /// Counts a change and gives its table, if its record is to be published.
+    fn change(
+        &mut self,
+        relation_id: Oid,
+        columns: usize,
+    ) -> Result<Option<Arc<ReadyTable>>, CaptureError> {
+        let Some(transaction) = &mut self.transaction else {
+            return Err(out_of_step("a row changes outside of a transaction".to_owned()));
+        };
+        transaction.ord += 1;
+        let relation = self.relations.get(relation_id)?;
+        if relation.columns != columns {
+            return Err(out_of_step(format!(
+                "a row of relation {relation_id} has {columns} columns, expected {}",
+                relation.columns
+            )));
+        }
+        if transaction.begin.final_lsn < relation.published_from {
+            return Ok(None);
+        }
+        let Some(table) = &relation.table else { return Ok(None) };
+        if !transaction.rendered {
+            transaction.rendered = true;
+            let origin = transaction.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
+            let fields = SourceFields {
+                time: UnixMicros::from(transaction.begin.commit_time),
+                snapshot: Some("false"),
+                last_commit: self.last_commit,
+                xid: Some(u64::from(transaction.begin.xid.0)),
+                xmin: None,
+                origin,
+            };
+            self.source.render(&self.name, &fields);
+        }
+        Ok(Some(Arc::clone(table)))
+    }
+
+    fn skips(&self, operation: Operation) -> bool {
+        self.around.settings.skipped.contains(&operation)
+    }
+
+    fn write(
+        &mut self,
+        table: &ReadyTable,
+        event: &Event<'_, Tuple<'_>>,
+        key_of: &Tuple<'_>,
+        part: Part,
+    ) -> Result<(), CaptureError> {
+        let start = self.output.bytes.len();
+        let key = table.writer.has_key().then(|| {
+            table.writer.write_key(key_of, event.unchanged, &mut self.output);
+            start..self.output.bytes.len()
+        });
+        let value = self.value(table, event);
+        table.count(event.operation, self.output.bytes.len() - start);
+        let position = self.push(table, (key, Some(value)), part);
+        if self.output.problems.is_empty() {
+            return Ok(());
+        }
+        self.report_problems(table, position)
+    }
+
+    fn value(&mut self, table: &ReadyTable, event: &Event<'_, Tuple<'_>>) -> Range<usize> {
+        let start = self.output.bytes.len();
+        table.writer.write_value(event, &self.source, &self.clock, &mut self.output);
+        start..self.output.bytes.len()
+    }
+
+    /// The tombstone of the delete that was written last.
+    fn tombstone(&mut self, table: &ReadyTable, part: Part) {
+        if self.around.settings.tombstones {
+            let key = self.records.last().and_then(|record| record.key.clone());
+            self.push(table, (key, None), part);
+        }
+    }
+
+    fn push(
+        &mut self,
+        table: &ReadyTable,
+        (key, value): (Option<Range<usize>>, Option<Range<usize>>),
+        part: Part,
+    ) -> Position {
+        let mut position = Position { epoch: self.epoch, ..Position::default() };
+        let Some(transaction) = &mut self.transaction else { return position };
+        transaction.records += 1;
+        position.commit_lsn = transaction.begin.final_lsn;
+        position.ord = transaction.ord.saturating_sub(1);
+        position.sub = part.sub;
+        self.records.push(Record {
+            route: table.route,
+            key,
+            value,
+            header: part.header,
+            position: Some(position),
+            receipt: Receipt::Transaction(transaction.ticket),
+        });
+        position
+    }
+
+    /// Values that could not be written: stop, or say so.
+    #[cold]
+    fn report_problems(
+        &mut self,
+        table: &ReadyTable,
+        position: Position,
+    ) -> Result<(), CaptureError> {
+        let policy = self.around.settings.conversion_failure;
+        table.report(&mut self.output.problems, position, policy)
+    }
+}
+
+/// Which part of a change a record is.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    /// 1 for the create half of a key change.
+    sub: u8,
+    header: Option<(&'static str, Range<usize>)>,
+}
+
+/// The whole old row, if the identity is FULL.
+fn full<'a, 'b>(old: &'a OldTuple<'b>) -> Option<&'a Tuple<'b>> {
+    match old {
+        OldTuple::Full(old) => Some(old),
+        OldTuple::Key(_) | OldTuple::None => None,
+    }
+}
+
+impl Relations {
+    fn insert(&mut self, id: Oid, relation: KnownRelation) {
+        match self.places.get(&id).and_then(|place| self.all.get_mut(*place)) {
+            Some(known) => *known = relation,
+            None => {
+                self.places.insert(id, self.all.len());
+                self.all.push(relation);
+            }
+        }
+    }
+
+    #[inline]
+    fn get(&mut self, id: Oid) -> Result<&KnownRelation, CaptureError> {
+        let place = match self.last {
+            Some((last, place)) if last == id => Some(place),
+            _ => self.places.get(&id).copied(),
+        };
+        self.last = place.map(|place| (id, place));
+        place.and_then(|place| self.all.get(place)).ok_or_else(|| {
+            out_of_step(format!("a row belongs to relation {id}, which was never described"))
+        })
+    }
+}
+
+/// Whether the catalog's columns are still those of the message: name, type and order.
+fn agrees(facts: &TableFacts, relation: &Relation<'_>) -> bool {
+    relation.columns.iter().all(|column| {
+        facts.column(column.name).is_some_and(|known| {
+            known.type_oid == column.type_oid && known.type_modifier == column.type_modifier
+        })
+    })
+}
+
+fn out_of_step(message: String) -> CaptureError {
+    CaptureError::OutOfStep { message }
+}

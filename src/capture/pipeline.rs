@@ -1,0 +1,151 @@
+//! What outlives a connection to the source: the destination, the ledger and the stored state.
+//!
+//! When only the source's connection breaks, records in flight stay in flight and the stream goes on
+//! after the last whole transaction that was sent. When the destination fails for good, all of this
+//! is made anew and the stream goes on from the stored position.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::capture::CaptureError;
+use crate::capture::deliveries::Deliveries;
+use crate::capture::deliveries::DeliveryLoop;
+use crate::capture::naming;
+use crate::capture::publisher::KafkaPublisher;
+use crate::capture::publisher::LinesPublisher;
+use crate::capture::publisher::Publisher;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::settings::Destination;
+use crate::capture::state::FileStore;
+use crate::capture::state::StateStore;
+use crate::capture::state::TopicStore;
+use crate::capture::tables::Tables;
+use crate::lsn::Lsn;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+
+/// How long one attempt to reach Kafka may take.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The destination and what is known of deliveries.
+pub(super) struct Pipeline {
+    /// The destination.
+    pub(super) publisher: Arc<dyn Publisher>,
+    /// The ledger.
+    pub(super) deliveries: Arc<Deliveries>,
+    /// Stored state.
+    pub(super) store: Arc<dyn StateStore>,
+    /// Makes tables ready.
+    pub(super) tables: Tables,
+    resume: Mutex<Option<Resume>>,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where a new connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    /// After the last whole transaction that was sent.
+    pub(super) lsn: Lsn,
+    /// End of the last transaction, for `source.sequence`.
+    pub(super) last_commit: Option<Lsn>,
+}
+
+impl Pipeline {
+    /// Reaches the destination and starts polling it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or refuses a setting.
+    pub(super) fn connect(
+        settings: &Arc<CaptureSettings>,
+        runtime: &Handle,
+        metrics: &Metrics,
+        health: &Health,
+    ) -> Result<Self, CaptureError> {
+        let publisher: Arc<dyn Publisher> = match &settings.destination {
+            Destination::Kafka(kafka) => Arc::new(KafkaPublisher::connect(
+                kafka.clone(),
+                runtime.clone(),
+                metrics.clone(),
+                KAFKA_TIMEOUT,
+            )?),
+            Destination::Stdout { .. } => Arc::new(LinesPublisher::stdout()),
+            Destination::File { path, .. } => Arc::new(LinesPublisher::file(path)?),
+        };
+        let store: Arc<dyn StateStore> = match &settings.destination {
+            Destination::Kafka(kafka) => Arc::new(TopicStore::new(
+                kafka.kafka.clone(),
+                naming::internal_topic(&settings.prefix, "state"),
+                settings.slot.clone(),
+                Arc::clone(&publisher),
+            )?),
+            Destination::Stdout { state } | Destination::File { state, .. } => {
+                Arc::new(FileStore::new(state.clone()))
+            }
+        };
+        let deliveries = Arc::new(Deliveries::default());
+        let tables = Tables::new(
+            Arc::clone(settings),
+            Arc::clone(&publisher),
+            Arc::clone(&deliveries),
+            metrics.clone(),
+        )?;
+        let stop = Stop::default();
+        let thread = {
+            let (publisher, deliveries) = (Arc::clone(&publisher), Arc::clone(&deliveries));
+            let (store, stop) = (Arc::clone(&store), stop.clone());
+            let (metrics, health) = (metrics.clone(), health.clone());
+            std::thread::spawn(move || {
+                DeliveryLoop {
+                    deliveries: &deliveries,
+                    publisher: &*publisher,
+                    store: &*store,
+                    metrics: &metrics,
+                    health: &health,
+                    stop: &stop,
+                }
+                .run();
+            })
+        };
+        tracing::info!(destination = publisher.describe(), "destination reached");
+        Ok(Pipeline {
+            publisher,
+            deliveries,
+            store,
+            tables,
+            resume: Mutex::new(None),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the stream goes on: where it was left, but not before this position.
+    pub(super) fn resume(&self, from: Lsn) -> Resume {
+        let kept = *self.resume.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_commit = (from > Lsn::ZERO).then_some(from);
+        kept.filter(|kept| kept.lsn >= from).unwrap_or(Resume { lsn: from, last_commit })
+    }
+
+    /// Notes where the stream was left.
+    pub(super) fn keep_resume(&self, lsn: Lsn, last_commit: Option<Lsn>) {
+        *self.resume.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Resume { lsn, last_commit });
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.stop.request();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been logged where it happened.
+            thread.join().ok();
+        }
+    }
+}

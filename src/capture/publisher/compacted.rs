@@ -1,0 +1,89 @@
+//! Reading a small compacted topic whole.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::Message;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::capture::publisher::PublishError;
+use crate::capture::publisher::kafka::client_config;
+use crate::capture::publisher::kafka::sorted;
+use crate::kafka::KafkaSettings;
+
+/// How long the whole reading may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The latest value of every key in partition 0; keys that ended in a tombstone are absent. Empty if
+/// the topic does not exist.
+///
+/// # Errors
+///
+/// No broker answers, or it refuses.
+pub fn read_compacted(
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PublishError> {
+    let during = format!("reading topic {topic}");
+    let failed = |error: KafkaError| sorted(settings, &during, &error);
+    let mut config = client_config(settings);
+    config
+        // Kafka wants a group from every consumer; nothing is committed to it.
+        .set("group.id", "cdc-agent-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let (low, high) = match consumer.fetch_watermarks(topic, 0, Duration::from_secs(15)) {
+        Ok(marks) => marks,
+        Err(error) if is_missing(&error) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = BTreeMap::new();
+    if low >= high {
+        return Ok(found);
+    }
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(failed)?;
+    consumer.assign(&assignment).map_err(failed)?;
+    let deadline = Instant::now() + READ_TIMEOUT;
+    while Instant::now() < deadline {
+        match consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+            Some(Err(error)) => return Err(failed(error)),
+            Some(Ok(message)) => {
+                let key = message.key().unwrap_or_default().to_vec();
+                match message.payload() {
+                    Some(value) => found.insert(key, value.to_vec()),
+                    None => found.remove(&key),
+                };
+                if message.offset() + 1 >= high {
+                    return Ok(found);
+                }
+            }
+        }
+    }
+    Err(PublishError::Unreachable {
+        brokers: settings.brokers.clone(),
+        reason: format!("{during}: no end in {} s", READ_TIMEOUT.as_secs()),
+    })
+}
+
+fn is_missing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
+}

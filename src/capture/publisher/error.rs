@@ -1,0 +1,107 @@
+//! What can go wrong between us and the destination.
+
+use std::fmt;
+
+/// An error of the destination. Records that were not acknowledged are not lost: they are read
+/// again from the confirmed position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// Nobody answers: try again later.
+    Unreachable {
+        /// Which brokers.
+        brokers: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// A producer of its own and a new read may mend it.
+    Broken {
+        /// What was going on.
+        during: String,
+        /// What the broker or the client said.
+        reason: String,
+    },
+    /// The broker refuses us: only a person can help.
+    Unauthorized {
+        /// What was going on.
+        during: String,
+        /// What the broker said.
+        reason: String,
+    },
+    /// A record is larger than the destination takes: only a person can help.
+    TooLarge {
+        /// Topic.
+        topic: String,
+        /// Where the record stands in the source's history.
+        position: String,
+        /// Its size.
+        bytes: usize,
+        /// What the broker or the client said.
+        reason: String,
+    },
+    /// A setting is refused, or a topic is not as it must be: only a person can help.
+    Configuration {
+        /// What was found.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The file or the pipe cannot be written.
+    Output {
+        /// Which.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// We were asked to stop while waiting.
+    Stopped,
+}
+
+impl PublishError {
+    /// What to do about it, where a person can do something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            PublishError::Unauthorized { .. } => Some(
+                "give the client the rights or the credentials that the broker asks for".to_owned(),
+            ),
+            PublishError::TooLarge { bytes, .. } => Some(format!(
+                "raise producer.max.request.size here and max.message.bytes of the topic above \
+                 {bytes}, then start again: nothing is lost"
+            )),
+            PublishError::Configuration { hint, .. } => Some(hint.clone()),
+            PublishError::Output { .. } => {
+                Some("mend what the system names, then start again: nothing is lost".to_owned())
+            }
+            PublishError::Unreachable { .. }
+            | PublishError::Broken { .. }
+            | PublishError::Stopped => None,
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PublishError::Unreachable { brokers, reason } => {
+                write!(formatter, "cannot reach Kafka at {brokers}: {reason}")
+            }
+            PublishError::Broken { during, reason } => {
+                write!(formatter, "Kafka failed while {during}: {reason}")
+            }
+            PublishError::Unauthorized { during, reason } => {
+                write!(formatter, "Kafka refused while {during}: {reason}")
+            }
+            PublishError::TooLarge { topic, position, bytes, reason } => write!(
+                formatter,
+                "a record of {bytes} bytes for topic {topic} at position {position} is too \
+                 large: {reason}"
+            ),
+            PublishError::Configuration { message, .. } => formatter.write_str(message),
+            PublishError::Output { path, reason } => {
+                write!(formatter, "cannot write to {path}: {reason}")
+            }
+            PublishError::Stopped => formatter.write_str("asked to stop"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}

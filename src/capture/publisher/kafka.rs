@@ -1,0 +1,454 @@
+//! Records to Kafka.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::runtime::Handle;
+
+use crate::capture::publisher::Ack;
+use crate::capture::publisher::Batch;
+use crate::capture::publisher::PublishError;
+use crate::capture::publisher::Publisher;
+use crate::capture::publisher::Receipt;
+use crate::capture::publisher::Record;
+use crate::capture::publisher::Route;
+use crate::capture::publisher::RouteId;
+use crate::capture::publisher::TopicSpec;
+use crate::capture::publisher::librdkafka::Event;
+use crate::capture::publisher::librdkafka::HEADERS_MAX;
+use crate::capture::publisher::librdkafka::Outgoing;
+use crate::capture::publisher::librdkafka::Producer;
+use crate::capture::publisher::librdkafka::Refused;
+use crate::capture::publisher::librdkafka::Topic;
+use crate::capture::publisher::librdkafka::code;
+use crate::capture::publisher::settings::PublisherSettings;
+use crate::kafka::KafkaSettings;
+use crate::position::POSITION_HEADER;
+use crate::position::SCHEMA_HEADER;
+use crate::telemetry::Metrics;
+
+/// How long a request for metadata or for a new topic may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long one wait for room in the queue lasts before the caller is asked whether to go on.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Publishes to Kafka.
+pub struct KafkaPublisher {
+    producer: Producer,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: Handle,
+    settings: PublisherSettings,
+    routes: RwLock<Vec<KafkaRoute>>,
+    /// Topics that are known to exist.
+    known: Mutex<HashSet<String>>,
+    /// Signalled when acknowledgements have made room.
+    room: (Mutex<()>, Condvar),
+    /// The first failure; after it nothing is sent.
+    failure: Mutex<Option<PublishError>>,
+    metrics: Metrics,
+}
+
+struct KafkaRoute {
+    topic: Topic,
+    name: String,
+    headers: Vec<(CString, Vec<u8>)>,
+    schema: Option<Vec<u8>>,
+}
+
+impl KafkaPublisher {
+    /// Makes a producer and checks that a broker answers.
+    ///
+    /// # Errors
+    ///
+    /// A property is refused, or no broker answers within `timeout`.
+    pub fn connect(
+        settings: PublisherSettings,
+        runtime: Handle,
+        metrics: Metrics,
+        timeout: Duration,
+    ) -> Result<Self, PublishError> {
+        let refused = |reason: String| PublishError::Configuration {
+            message: format!("a Kafka property is refused: {reason}"),
+            hint: "correct producer.* or the Kafka client's properties".to_owned(),
+        };
+        let admin: AdminClient<DefaultClientContext> =
+            client_config(&settings.kafka).create().map_err(|error| refused(error.to_string()))?;
+        admin
+            .inner()
+            .fetch_metadata(Some(METADATA_PROBE_TOPIC), timeout)
+            .map_err(|error| sorted(&settings.kafka, "asking for metadata", &error))?;
+        let producer = Producer::new(&settings.properties()).map_err(refused)?;
+        Ok(KafkaPublisher {
+            producer,
+            admin,
+            runtime,
+            settings,
+            routes: RwLock::new(Vec::new()),
+            known: Mutex::new(HashSet::new()),
+            room: (Mutex::new(()), Condvar::new()),
+            failure: Mutex::new(None),
+            metrics,
+        })
+    }
+
+    fn failure(&self) -> Option<PublishError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fail(&self, error: PublishError) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+    }
+
+    fn send_one(
+        &self,
+        route: &KafkaRoute,
+        batch: &Batch<'_>,
+        record: &Record,
+        position: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        let mut headers: [(&CStr, &[u8]); HEADERS_MAX] = [(c"", &[]); HEADERS_MAX];
+        let mut slots = headers.iter_mut();
+        let mut count = 0;
+        let mut push = |name, value| {
+            if let Some(slot) = slots.next() {
+                *slot = (name, value);
+                count += 1;
+            }
+        };
+        if let Some((name, range)) = &record.header {
+            push(key_header(name), batch.slice(range));
+        }
+        for (name, value) in &route.headers {
+            push(name, value);
+        }
+        position.clear();
+        if let Some(place) = &record.position {
+            place.write(position);
+            push(c"cdc.position", position);
+        }
+        if let Some(schema) = &route.schema {
+            push(c"cdc.schema", schema);
+        }
+        debug_assert!(POSITION_HEADER == "cdc.position" && SCHEMA_HEADER == "cdc.schema");
+        let outgoing = Outgoing {
+            key: record.key.as_ref().map(|range| batch.slice(range)),
+            value: record.value.as_ref().map(|range| batch.slice(range)),
+            partition: if record.key.is_some() { BY_KEY } else { 0 },
+            headers: headers.get(..count).unwrap_or_default(),
+            opaque: record.receipt.to_bits(),
+        };
+        self.producer.send(route.topic, &outgoing)
+    }
+
+    /// Sends one record, waiting for room as long as `go_on` says.
+    fn send_waiting(
+        &self,
+        (route, record): (&KafkaRoute, &Record),
+        batch: &Batch<'_>,
+        position: &mut Vec<u8>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), PublishError> {
+        loop {
+            match self.send_one(route, batch, record, position) {
+                Ok(()) => return Ok(()),
+                Err(Refused::QueueFull) => {
+                    if let Some(error) = self.failure() {
+                        return Err(error);
+                    }
+                    if !go_on() {
+                        return Err(PublishError::Stopped);
+                    }
+                    let lock = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
+                }
+                Err(Refused::Failed { code, reason }) => {
+                    let bytes = record.value.as_ref().map_or(0, std::ops::Range::len);
+                    let place = record.position.map(|place| place.to_string()).unwrap_or_default();
+                    return Err(undeliverable(code, reason, &route.name, &place, bytes));
+                }
+            }
+        }
+    }
+
+    fn missing_topics<'a>(
+        &self,
+        topics: &'a [TopicSpec],
+    ) -> Result<Vec<&'a TopicSpec>, PublishError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if topics.iter().any(|topic| !known.contains(&topic.name)) {
+            let metadata = self
+                .admin
+                .inner()
+                .fetch_metadata(None, ADMIN_TIMEOUT)
+                .map_err(|error| sorted(&self.settings.kafka, "listing topics", &error))?;
+            known.extend(metadata.topics().iter().map(|topic| topic.name().to_owned()));
+        }
+        Ok(topics.iter().filter(|topic| !known.contains(&topic.name)).collect())
+    }
+
+    fn create(&self, topics: &[&TopicSpec]) -> Result<(), PublishError> {
+        let creation = &self.settings.topics;
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|topic| {
+                let partitions = if topic.internal { 1 } else { creation.partitions };
+                let replication = TopicReplication::Fixed(creation.replication_factor);
+                let mut new = NewTopic::new(&topic.name, partitions, replication);
+                if topic.compacted {
+                    new = new.set("cleanup.policy", "compact");
+                } else {
+                    for (name, value) in &creation.config {
+                        new = new.set(name, value);
+                    }
+                }
+                new
+            })
+            .collect();
+        let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT));
+        let results = self
+            .runtime
+            .block_on(self.admin.create_topics(&new, &options))
+            .map_err(|error| sorted(&self.settings.kafka, "creating topics", &error))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (result, topic) in results.into_iter().zip(topics) {
+            match result {
+                Ok(_) => tracing::info!(topic = topic.name, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => return Err(not_created(&name, code)),
+            }
+            known.insert(topic.name.clone());
+        }
+        Ok(())
+    }
+}
+
+/// librdkafka's word for: let the partitioner choose.
+const BY_KEY: i32 = -1;
+
+/// A topic that is asked for to see whether a broker answers; it need not exist.
+const METADATA_PROBE_TOPIC: &str = "__consumer_offsets";
+
+/// Headers that stand first have fixed names.
+fn key_header(name: &str) -> &'static CStr {
+    match name {
+        "__debezium.newkey" => c"__debezium.newkey",
+        _ => c"__debezium.oldkey",
+    }
+}
+
+impl Publisher for KafkaPublisher {
+    fn prepare(&self, topics: &[TopicSpec]) -> Result<(), PublishError> {
+        let missing = self.missing_topics(topics)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !self.settings.topics.enabled {
+            let names: Vec<&str> = missing.iter().map(|topic| topic.name.as_str()).collect();
+            return Err(PublishError::Configuration {
+                message: format!(
+                    "topics do not exist and topic.creation.enable is false: {}",
+                    names.join(", ")
+                ),
+                hint: "create them, or set topic.creation.enable=true".to_owned(),
+            });
+        }
+        self.create(&missing)
+    }
+
+    fn route(&self, route: Route) -> Result<RouteId, PublishError> {
+        let broken = |reason: String| PublishError::Configuration {
+            message: format!("topic \"{}\" cannot be used: {reason}", route.topic),
+            hint: "choose another topic.prefix or topic name".to_owned(),
+        };
+        let topic = self.producer.topic(&route.topic).map_err(broken)?;
+        let headers = route
+            .headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((CString::new(name).ok()?, value.into_bytes())))
+            .collect();
+        let schema = route.schema.map(String::into_bytes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.push(KafkaRoute { topic, name: route.topic, headers, schema });
+        Ok(RouteId(u32::try_from(routes.len() - 1).unwrap_or(u32::MAX)))
+    }
+
+    fn send(&self, batch: Batch<'_>, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut position = Vec::with_capacity(48);
+        for record in batch.records {
+            let place = usize::try_from(record.route.0).unwrap_or(usize::MAX);
+            let Some(route) = routes.get(place) else { continue };
+            self.send_waiting((route, record), &batch, &mut position, go_on)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError> {
+        let mut slowest = None;
+        self.producer.poll(timeout, |event| match event {
+            Event::Delivered { opaque, latency } => {
+                slowest = slowest.max(Some(latency));
+                let receipt = Receipt::from_bits(opaque);
+                match acks.last_mut() {
+                    Some(last) if last.receipt == receipt => last.records += 1,
+                    _ => acks.push(Ack { receipt, records: 1 }),
+                }
+            }
+            Event::Undelivered { code, reason, topic, bytes } => {
+                self.fail(undeliverable(code, reason, &topic, "", bytes));
+            }
+            Event::Trouble { code, reason, fatal } => self.trouble(code, reason, fatal),
+            Event::Log { level, text } => match level {
+                ..=3 => tracing::warn!(text, "librdkafka"),
+                4..=5 => tracing::info!(text, "librdkafka"),
+                _ => tracing::debug!(text, "librdkafka"),
+            },
+        });
+        if let Some(latency) = slowest {
+            self.metrics.delivery_seconds.observe(latency.as_secs_f64());
+            self.room.1.notify_all();
+        }
+        let length = i64::try_from(self.producer.queue_length()).unwrap_or(i64::MAX);
+        self.metrics.publisher_queue_records.set(length);
+        match self.failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn end_offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, PublishError> {
+        let failed = |error: KafkaError| sorted(&self.settings.kafka, "asking for offsets", &error);
+        let client = self.admin.inner();
+        let metadata = client.fetch_metadata(Some(topic), ADMIN_TIMEOUT).map_err(failed)?;
+        let mut offsets = BTreeMap::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let (_, high) =
+                client.fetch_watermarks(topic, partition.id(), ADMIN_TIMEOUT).map_err(failed)?;
+            offsets.insert(partition.id(), high);
+        }
+        Ok(offsets)
+    }
+
+    fn describe(&self) -> String {
+        format!("Kafka at {}", self.settings.kafka.brokers)
+    }
+}
+
+impl KafkaPublisher {
+    /// A problem of the producer as a whole: most pass, and librdkafka goes on trying.
+    fn trouble(&self, code: i32, reason: &str, fatal: bool) {
+        self.metrics.errors.with_label_values(&["kafka"]).inc();
+        let unauthorized = matches!(
+            code,
+            code::AUTHENTICATION | code::SASL_AUTHENTICATION | code::CLUSTER_AUTHORIZATION
+        );
+        if unauthorized {
+            self.fail(PublishError::Unauthorized {
+                during: "connecting".to_owned(),
+                reason: reason.to_owned(),
+            });
+        } else if fatal {
+            self.fail(PublishError::Broken {
+                during: "producing".to_owned(),
+                reason: reason.to_owned(),
+            });
+        } else {
+            tracing::warn!(reason, "Kafka has a problem; trying again");
+        }
+    }
+}
+
+fn undeliverable(
+    code: i32,
+    reason: String,
+    topic: &str,
+    position: &str,
+    bytes: usize,
+) -> PublishError {
+    let during = format!("producing to topic {topic}");
+    match code {
+        code::MESSAGE_SIZE => PublishError::TooLarge {
+            topic: topic.to_owned(),
+            position: position.to_owned(),
+            bytes,
+            reason,
+        },
+        code::TOPIC_AUTHORIZATION | code::CLUSTER_AUTHORIZATION => {
+            PublishError::Unauthorized { during, reason }
+        }
+        code::INVALID_RECORD => PublishError::Configuration {
+            message: format!("topic {topic} refuses a record: {reason}"),
+            hint: "a compacted topic takes no records without a key: give it \
+                   cleanup.policy=delete or the table a key (message.key.columns)"
+                .to_owned(),
+        },
+        _ => PublishError::Broken { during, reason },
+    }
+}
+
+fn not_created(topic: &str, code: RDKafkaErrorCode) -> PublishError {
+    let during = format!("creating topic {topic}");
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            PublishError::Unauthorized { during, reason: code.to_string() }
+        }
+        RDKafkaErrorCode::InvalidReplicationFactor
+        | RDKafkaErrorCode::InvalidPartitions
+        | RDKafkaErrorCode::InvalidConfig
+        | RDKafkaErrorCode::PolicyViolation
+        | RDKafkaErrorCode::InvalidTopic => PublishError::Configuration {
+            message: format!("Kafka refused while {during}: {code}"),
+            hint: "correct topic.creation.* or create the topic yourself".to_owned(),
+        },
+        _ => PublishError::Broken { during, reason: code.to_string() },
+    }
+}
+
+/// Sorts an error of a request.
+pub(super) fn sorted(settings: &KafkaSettings, during: &str, error: &KafkaError) -> PublishError {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed,
+        ) => PublishError::Unauthorized { during: during.to_owned(), reason: error.to_string() },
+        _ => PublishError::Unreachable {
+            brokers: settings.brokers.clone(),
+            reason: format!("{during}: {error}"),
+        },
+    }
+}
+
+/// A client of the safe crate, for requests and for reading.
+pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in settings.properties() {
+        config.set(name, value);
+    }
+    config.set("client.id", "cdc-agent");
+    config.set_log_level(RDKafkaLogLevel::Critical);
+    config
+}

@@ -1,0 +1,87 @@
+//! Records to their destination.
+//!
+//! Takes batches of records (topic, key, payload, headers, receipt) and gives acknowledgements.
+//! Holds the destination's client and its bounded queue; when that is full, sending waits. Never
+//! sees a row.
+//!
+//! **A record is never given up while later ones of its partition go out**: the first that fails
+//! for good ends the publisher, and everything unacknowledged is read again.
+
+mod compacted;
+mod error;
+mod kafka;
+mod librdkafka;
+mod lines;
+mod record;
+mod settings;
+
+pub use compacted::read_compacted;
+pub use error::PublishError;
+pub use kafka::KafkaPublisher;
+pub use lines::LinesPublisher;
+pub use record::Ack;
+pub use record::Batch;
+pub use record::Receipt;
+pub use record::Record;
+pub use record::Route;
+pub use record::RouteId;
+pub use settings::PublisherSettings;
+pub use settings::TopicCreation;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A topic that must exist before the first record goes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// Only the latest record of each key is kept.
+    pub compacted: bool,
+    /// One of ours, not a table's: it has one partition.
+    pub internal: bool,
+}
+
+/// A destination.
+pub trait Publisher: Send + Sync {
+    /// Makes sure that topics exist.
+    ///
+    /// # Errors
+    ///
+    /// They do not and cannot be created.
+    fn prepare(&self, topics: &[TopicSpec]) -> Result<(), PublishError>;
+
+    /// Registers where records of one version of a table go.
+    ///
+    /// # Errors
+    ///
+    /// The topic's name is refused.
+    fn route(&self, route: Route) -> Result<RouteId, PublishError>;
+
+    /// Takes a batch, in order. Waits while there is no room, as long as `go_on` gives `true`.
+    ///
+    /// # Errors
+    ///
+    /// The destination has failed, now or before; or `go_on` gave `false`.
+    fn send(&self, batch: Batch<'_>, go_on: &dyn Fn() -> bool) -> Result<(), PublishError>;
+
+    /// Waits for acknowledgements, not longer than this, and appends them.
+    ///
+    /// # Errors
+    ///
+    /// The destination has failed.
+    fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError>;
+
+    /// Offsets after the last record of a topic, by partition; none where the destination has no
+    /// offsets.
+    ///
+    /// # Errors
+    ///
+    /// The destination cannot be asked.
+    fn end_offsets(&self, _topic: &str) -> Result<BTreeMap<i32, i64>, PublishError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// The destination, for people.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,81 @@
+//! How records are published.
+
+use crate::kafka::KafkaSettings;
+
+/// Settings of the Kafka publisher.
+#[derive(Clone, Debug)]
+pub struct PublisherSettings {
+    /// Brokers and security.
+    pub kafka: KafkaSettings,
+    /// Producer properties, by librdkafka's names, over the defaults below.
+    pub producer: Vec<(String, String)>,
+    /// Bytes that may wait in the producer.
+    pub queue_bytes: usize,
+    /// How topics are created that do not exist.
+    pub topics: TopicCreation,
+}
+
+/// `topic.creation.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicCreation {
+    /// Create what is missing.
+    pub enabled: bool,
+    /// Partitions.
+    pub partitions: i32,
+    /// Replicas; -1 for the broker's default.
+    pub replication_factor: i32,
+    /// Further settings of the topic, as in `cleanup.policy`.
+    pub config: Vec<(String, String)>,
+}
+
+impl Default for TopicCreation {
+    fn default() -> Self {
+        TopicCreation { enabled: true, partitions: 1, replication_factor: -1, config: Vec::new() }
+    }
+}
+
+/// Defaults of the producer. What a record must go through for our guarantees is not among them:
+/// see [`FIXED`].
+///
+/// `linger.ms` is small, because batches are formed by what one read of the socket brings;
+/// a large `batch.size` makes few requests of a backlog, and lz4 costs broker and client less than
+/// no compression.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "cdc-agent"),
+    ("linger.ms", "2"),
+    ("batch.size", "1000000"),
+    ("batch.num.messages", "20000"),
+    ("compression.type", "lz4"),
+    ("message.max.bytes", "1048576"),
+    ("queue.buffering.max.messages", "500000"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("socket.keepalive.enable", "true"),
+    ("log.connection.close", "false"),
+];
+
+/// What the guarantees rest on: no record is given up, none overtakes another of its partition,
+/// partitions are chosen as the Java client chooses them.
+pub(super) const FIXED: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("enable.gapless.guarantee", "true"),
+    ("acks", "all"),
+    ("message.timeout.ms", "0"),
+    ("partitioner", "murmur2_random"),
+    ("log.queue", "true"),
+];
+
+impl PublisherSettings {
+    /// All properties of the producer, the later ones over the earlier ones.
+    pub(super) fn properties(&self) -> Vec<(String, String)> {
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let queue = self.queue_bytes.div_ceil(1024).max(1).to_string();
+        let mut all = owned(DEFAULTS);
+        all.push(("queue.buffering.max.kbytes".to_owned(), queue));
+        all.extend(self.producer.iter().cloned());
+        all.extend(self.kafka.properties());
+        all.extend(owned(FIXED));
+        all
+    }
+}

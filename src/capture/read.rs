@@ -1,0 +1,454 @@
+//! When tables are read, under which snapshot, and what is stored of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::capture::CaptureError;
+use crate::capture::catalog::TableFacts;
+use crate::capture::catalog::TypeCatalog;
+use crate::capture::change::Fidelity;
+use crate::capture::change::SourceName;
+use crate::capture::postgres::Connection;
+use crate::capture::postgres::Purpose;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::catalog_query;
+use crate::capture::postgres::publication::PublishedTable;
+use crate::capture::postgres::slot;
+use crate::capture::postgres::slot::CreatedSlot;
+use crate::capture::postgres::slot::SystemIdentity;
+use crate::capture::prepare;
+use crate::capture::prepare::Captured;
+use crate::capture::publisher::Receipt;
+use crate::capture::session::Session;
+use crate::capture::settings::SnapshotMode;
+use crate::capture::snapshot;
+use crate::capture::snapshot::PlannedTable;
+use crate::capture::snapshot::ReadFrom;
+use crate::capture::snapshot::ReadSource;
+use crate::capture::snapshot::Reading;
+use crate::capture::snapshot::ReadingTable;
+use crate::capture::state::STATE_VERSION;
+use crate::capture::state::SlotState;
+use crate::capture::state::State;
+use crate::capture::state::Stored;
+use crate::capture::state::TableState;
+use crate::lsn::Lsn;
+use crate::table::TableName;
+use crate::table::quote_literal;
+use crate::time::UnixMicros;
+
+/// Places that one attempt at reading may use in the order of publication: more rows than any
+/// database has.
+const POSITIONS_PER_ATTEMPT_BITS: u32 = 40;
+
+/// Reads tables for a session.
+pub(super) struct Reader<'a> {
+    /// The session.
+    pub(super) session: Session<'a>,
+    /// Its SQL connection.
+    pub(super) sql: &'a Sql,
+    /// What is captured.
+    pub(super) captured: &'a Captured,
+    /// Who the server is.
+    pub(super) identity: SystemIdentity,
+}
+
+/// A transaction that holds a snapshot as long as it lives.
+struct Parent {
+    sql: Sql,
+    name: String,
+    text: String,
+    time: UnixMicros,
+}
+
+type Table = (PublishedTable, TableFacts);
+
+impl Reader<'_> {
+    /// Nothing is there: creates the slot and reads everything under its snapshot. Gives where the
+    /// stream begins.
+    pub(super) fn fresh(
+        &self,
+        connection: &mut Connection,
+        epoch: u64,
+        state: &mut Option<State>,
+    ) -> Result<Lsn, CaptureError> {
+        let tables: Vec<Table> = self.captured.tables.clone();
+        if self.reads_data() {
+            prepare::check_select_rights(self.sql, self.session.settings, &tables)?;
+        }
+        let mut new = State { slot: self.slot_state(epoch), ..State::default() };
+        self.store_slot(&new.slot)?;
+        let created = self.create_slot(connection, &self.session.settings.slot, false)?;
+        tracing::info!(
+            slot = self.session.settings.slot, consistent_point = %created.consistent_point,
+            "slot created"
+        );
+        if self.reads_data() {
+            let parent = self.parent(&created)?;
+            self.read(&mut new, &tables, &parent, created.consistent_point)?;
+        }
+        self.complete(&mut new, created.consistent_point)?;
+        *state = Some(new);
+        Ok(created.consistent_point)
+    }
+
+    /// The slot is there and reading was never completed: reads what is missing and then streams
+    /// from the slot's own position, so that changes in between arrive after the reads.
+    pub(super) fn again(
+        &self,
+        connection: &mut Connection,
+        confirmed: Lsn,
+        state: &mut Option<State>,
+    ) -> Result<Lsn, CaptureError> {
+        let mut known = match state.take() {
+            Some(known) => known,
+            None => State { slot: self.slot_state(1), ..State::default() },
+        };
+        if !self.reads_data() {
+            self.complete(&mut known, confirmed)?;
+            *state = Some(known);
+            return Ok(confirmed);
+        }
+        let missing: Vec<Table> = self.unread(&known);
+        let first_attempt = known.slot.read_attempts == 0;
+        let keyless = missing.iter().find(|(_, facts)| facts.key.is_empty());
+        if let (Some((table, _)), false) = (keyless, first_attempt) {
+            tracing::warn!(
+                table = %table.name,
+                "reading was interrupted, and rows of a table without a key cannot be told from \
+                 those that were sent: the slot is created anew and everything is read again, in a \
+                 new epoch"
+            );
+            slot::drop_slot(self.sql, &self.session.settings.slot)?;
+            return self.fresh(connection, known.slot.epoch + 1, state);
+        }
+        prepare::check_select_rights(self.sql, self.session.settings, &missing)?;
+        let (parent, point) = self.temporary_snapshot()?;
+        if first_attempt {
+            // Nothing has been sent yet: the reads hold everything before the point.
+            for (table, _) in &missing {
+                known.tables.entry(table.name.clone()).or_default().published_from = point;
+            }
+        }
+        self.read(&mut known, &missing, &parent, point)?;
+        self.complete(&mut known, confirmed)?;
+        *state = Some(known);
+        Ok(confirmed)
+    }
+
+    /// Tables that came into the publication since reading was completed.
+    pub(super) fn new_tables(&self, state: Option<&mut State>) -> Result<(), CaptureError> {
+        let Some(state) = state else { return Ok(()) };
+        let missing: Vec<Table> = self.unread(state);
+        if missing.is_empty() || !self.reads_data() {
+            return Ok(());
+        }
+        prepare::check_select_rights(self.sql, self.session.settings, &missing)?;
+        for (table, facts) in &missing {
+            let begun = state.tables.get(&table.name).is_some_and(|known| {
+                known.oid == table.oid.0 && known.epoch_begun == state.slot.epoch
+            });
+            if begun && facts.key.is_empty() {
+                return Err(SourceError::configuration(
+                    format!(
+                        "reading of new table {} was interrupted, and without a key its rows \
+                         cannot be told from those that were sent",
+                        table.name
+                    ),
+                    format!(
+                        "start over with a new read of all tables: cdc-agent drop --slot {}, then \
+                         start again",
+                        self.session.settings.slot
+                    ),
+                )
+                .into());
+            }
+        }
+        let (parent, point) = self.temporary_snapshot()?;
+        for (table, _) in &missing {
+            let known = state.tables.entry(table.name.clone()).or_default();
+            // An earlier attempt has sent rows that have been deleted since: their changes count
+            // from that attempt's point.
+            if known.oid != table.oid.0 || known.published_from == Lsn::ZERO {
+                known.published_from = point;
+            }
+        }
+        self.read(state, &missing, &parent, point)
+    }
+
+    fn reads_data(&self) -> bool {
+        self.session.settings.snapshot_mode != SnapshotMode::NoData
+    }
+
+    /// Captured tables whose reads are not complete in the state's epoch.
+    fn unread(&self, state: &State) -> Vec<Table> {
+        let complete = |table: &PublishedTable| {
+            state.tables.get(&table.name).is_some_and(|known| {
+                known.oid == table.oid.0 && known.epoch_complete == state.slot.epoch
+            })
+        };
+        self.captured.tables.iter().filter(|(table, _)| !complete(table)).cloned().collect()
+    }
+
+    fn slot_state(&self, epoch: u64) -> SlotState {
+        let settings = self.session.settings;
+        SlotState {
+            version: STATE_VERSION,
+            system_identifier: self.identity.system_identifier.clone(),
+            timeline: self.identity.timeline,
+            database: settings.source.database.clone(),
+            slot: settings.slot.clone(),
+            epoch,
+            publication: settings.publication.clone(),
+            publication_oid: self.captured.publication.oid.0,
+            order_options: self.captured.publication.options(),
+            read_attempts: 0,
+            complete: false,
+            lsn: Lsn::ZERO,
+        }
+    }
+
+    /// Creates a slot, which waits for every transaction that is running; a stop ends the waiting.
+    fn create_slot(
+        &self,
+        connection: &mut Connection,
+        name: &str,
+        temporary: bool,
+    ) -> Result<CreatedSlot, CaptureError> {
+        let closer = connection.closer()?;
+        let done = crate::stop::Stop::default();
+        self.session.health.set_phase("creating the slot");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let begun = Instant::now();
+                let mut told = 0;
+                while !done.wait(std::time::Duration::from_millis(100)) {
+                    if self.session.stop.is_requested() {
+                        closer.shutdown();
+                    }
+                    if begun.elapsed().as_secs() / 10 > told {
+                        told = begun.elapsed().as_secs() / 10;
+                        self.name_old_transactions();
+                    }
+                }
+            });
+            let created = slot::create_slot(connection, name, temporary);
+            done.request();
+            created.map_err(|error| slots_exhausted(error).into())
+        })
+    }
+
+    /// Says what the creation of a slot waits for.
+    fn name_old_transactions(&self) {
+        let rows = self.sql.query(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+             (extract(epoch FROM clock_timestamp() - xact_start))::int8 FROM pg_stat_activity \
+             WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY 4 DESC LIMIT 3",
+            &[],
+        );
+        for row in rows.unwrap_or_default() {
+            tracing::warn!(
+                pid = row.get::<_, i32>(0),
+                role = row.get::<_, String>(1),
+                application = row.get::<_, String>(2),
+                open_seconds = row.get::<_, Option<i64>>(3),
+                "creating the slot waits for a transaction to end"
+            );
+        }
+    }
+
+    /// A snapshot of its own, exact at a position of the log: that of a temporary slot.
+    fn temporary_snapshot(&self) -> Result<(Parent, Lsn), CaptureError> {
+        let mut connection = Connection::open(&self.session.settings.source, Purpose::Replication)?;
+        let name = format!("cdc_agent_tmp_{}_{}", std::process::id(), UnixMicros::now().0);
+        let created = self.create_slot(&mut connection, &name, true)?;
+        let parent = self.parent(&created)?;
+        connection.close();
+        Ok((parent, created.consistent_point))
+    }
+
+    /// Takes over an exported snapshot into a transaction that holds it.
+    fn parent(&self, created: &CreatedSlot) -> Result<Parent, CaptureError> {
+        let sql = Sql::open(&self.session.settings.source, self.session.runtime)?;
+        sql.execute(&format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            quote_literal(&created.snapshot_name)
+        ))?;
+        let row = sql.query_one(
+            "SELECT pg_export_snapshot(), pg_current_snapshot()::text, \
+             (extract(epoch FROM current_timestamp) * 1000000)::int8",
+            &[],
+        )?;
+        let time = UnixMicros(row.get(2));
+        Ok(Parent { name: row.get(0), text: row.get(1), time, sql })
+    }
+
+    /// Reads tables and stores for each that it is complete.
+    fn read(
+        &self,
+        state: &mut State,
+        tables: &[Table],
+        parent: &Parent,
+        point: Lsn,
+    ) -> Result<(), CaptureError> {
+        let session = &self.session;
+        state.slot.read_attempts += 1;
+        self.store_slot(&state.slot)?;
+        for (table, _) in tables {
+            let known = state.tables.entry(table.name.clone()).or_default();
+            known.oid = table.oid.0;
+            known.epoch_begun = state.slot.epoch;
+            let known = known.clone();
+            self.store_table(&table.name, &known)?;
+        }
+        let reading_tables = self.reading_tables(tables)?;
+        session.health.set_phase("reading tables");
+        session.health.set_ready("source", Ok(()));
+        session.metrics.snapshot_running.set(1);
+        let around = snapshot::Surroundings {
+            settings: session.settings,
+            publisher: &*session.pipeline.publisher,
+            deliveries: &session.pipeline.deliveries,
+            metrics: session.metrics,
+            health: session.health,
+            stop: session.stop,
+        };
+        let from = ReadFrom {
+            snapshot_name: parent.name.clone(),
+            snapshot_text: parent.text.clone(),
+            epoch: state.slot.epoch,
+            first_position: (state.slot.read_attempts - 1) << POSITIONS_PER_ATTEMPT_BITS,
+        };
+        let source = ReadSource {
+            name: SourceName {
+                prefix: session.settings.prefix.clone(),
+                database: session.settings.source.database.clone(),
+            },
+            time: parent.time,
+            xid: self.some_xid(),
+            lsn: point,
+        };
+        let reading = Reading::new(&around, reading_tables, from, &source);
+        let begun = Instant::now();
+        tracing::info!(tables = tables.len(), "reading tables");
+        let result = reading.run(|planned, rows| self.table_done(state, planned, rows));
+        session.metrics.snapshot_running.set(0);
+        session.health.leave("snapshot");
+        let rows = result?;
+        self.empty_tables_done(state, tables)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!(tables = tables.len(), rows, seconds, "all tables are read");
+        parent.sql.execute("COMMIT")?;
+        Ok(())
+    }
+
+    fn reading_tables(&self, tables: &[Table]) -> Result<Vec<ReadingTable>, CaptureError> {
+        let session = &self.session;
+        let mut types = TypeCatalog::default();
+        let oids =
+            tables.iter().flat_map(|(_, facts)| facts.columns.iter().map(|column| column.type_oid));
+        catalog_query::load_types(self.sql, oids, &mut types)?;
+        let pieces = session.settings.snapshot_threads > 1;
+        let generated = session.settings.values.fidelity == Fidelity::Debezium;
+        let planned = snapshot::plan(self.sql, tables, pieces, generated)?;
+        session.pipeline.tables.prepare_topics(planned.iter().map(|table| &table.shape))?;
+        session.metrics.snapshot_tables.reset();
+        let waiting = i64::try_from(planned.len()).unwrap_or(i64::MAX);
+        session.metrics.snapshot_tables.with_label_values(&["waiting"]).set(waiting);
+        let mut ready = Vec::with_capacity(planned.len());
+        for table in planned {
+            let writer = session.pipeline.tables.ready(&table.shape, &types, session.stop)?;
+            ready.push(ReadingTable::new(table, Arc::new(writer), session.metrics));
+        }
+        Ok(ready)
+    }
+
+    fn table_done(
+        &self,
+        state: &mut State,
+        planned: &PlannedTable,
+        rows: u64,
+    ) -> Result<(), CaptureError> {
+        tracing::info!(table = %planned.name, rows, "table read");
+        let metrics = self.session.metrics;
+        metrics.snapshot_tables.with_label_values(&["waiting"]).dec();
+        metrics.snapshot_tables.with_label_values(&["done"]).inc();
+        let topic = crate::capture::naming::topic(&self.session.settings.prefix, &planned.name);
+        let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
+        let known = state.tables.entry(planned.name.clone()).or_default();
+        known.epoch_complete = state.slot.epoch;
+        known.end_offsets = end_offsets;
+        let known = known.clone();
+        self.store_table(&planned.name, &known)
+    }
+
+    /// Tables without columns have nothing to read and are complete.
+    fn empty_tables_done(&self, state: &mut State, tables: &[Table]) -> Result<(), CaptureError> {
+        for (table, _) in tables {
+            let Some(known) = state.tables.get_mut(&table.name) else { continue };
+            if known.epoch_complete != state.slot.epoch {
+                known.epoch_complete = state.slot.epoch;
+                let known = known.clone();
+                self.store_table(&table.name, &known)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction id of this moment, as Debezium has one in its reads; from a short transaction,
+    /// so that no old one is held open.
+    fn some_xid(&self) -> Option<u64> {
+        let row = self.sql.query_one(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN NULL \
+             ELSE pg_current_xact_id()::text::int8 END",
+            &[],
+        );
+        row.ok().and_then(|row| u64::try_from(row.get::<_, Option<i64>>(0)?).ok())
+    }
+
+    /// All reads are acknowledged: from here on the slot may be streamed.
+    fn complete(&self, state: &mut State, lsn: Lsn) -> Result<(), CaptureError> {
+        state.slot.complete = true;
+        state.slot.lsn = lsn;
+        self.store_slot(&state.slot)
+    }
+
+    fn store_slot(&self, slot: &SlotState) -> Result<(), CaptureError> {
+        let pipeline = self.session.pipeline;
+        let number = pipeline.deliveries.new_awaited();
+        let stored = pipeline.store.store_slot(slot, Receipt::Awaited(number))?;
+        self.wait(stored, number)
+    }
+
+    fn store_table(&self, name: &TableName, table: &TableState) -> Result<(), CaptureError> {
+        let pipeline = self.session.pipeline;
+        let number = pipeline.deliveries.new_awaited();
+        let stored = pipeline.store.store_table(name, table, Receipt::Awaited(number))?;
+        self.wait(stored, number)
+    }
+
+    fn wait(&self, stored: Stored, number: u32) -> Result<(), CaptureError> {
+        match stored {
+            Stored::Now => self.session.pipeline.deliveries.forget_awaited(number),
+            Stored::WhenAcknowledged => {
+                self.session.pipeline.deliveries.wait_for(number, self.session.stop)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No room for another slot.
+fn slots_exhausted(error: SourceError) -> SourceError {
+    match &error {
+        SourceError::Server { error: server, .. } if server.sqlstate == "53400" => {
+            SourceError::configuration(
+                format!("a slot cannot be created: {server}"),
+                "raise max_replication_slots and restart the server, or drop slots that nobody \
+                 uses (SELECT * FROM pg_replication_slots)",
+            )
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,359 @@
+//! One connection to the source, from looking around to the end of the stream.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::capture::CaptureError;
+use crate::capture::catalog::TableFacts;
+use crate::capture::catalog::TypeCatalog;
+use crate::capture::encode_loop;
+use crate::capture::encode_loop::Encoder;
+use crate::capture::monitor::Monitor;
+use crate::capture::pipeline::Pipeline;
+use crate::capture::postgres::Connection;
+use crate::capture::postgres::Purpose;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::catalog_query;
+use crate::capture::postgres::replication;
+use crate::capture::postgres::replication::ReplicationStream;
+use crate::capture::postgres::replication::StartOptions;
+use crate::capture::postgres::slot;
+use crate::capture::prepare;
+use crate::capture::prepare::Captured;
+use crate::capture::prepare::Start;
+use crate::capture::read;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::settings::SnapshotMode;
+use crate::capture::state::State;
+use crate::capture::status::Status;
+use crate::capture::stream_loop::ChunkQueue;
+use crate::capture::stream_loop::StreamLoop;
+use crate::lsn::Lsn;
+use crate::oid::Oid;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+
+/// How long the encoder waits for the next chunk: the granularity of noticing anything else.
+const CHUNK_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What a session needs from the capture around it.
+#[derive(Clone, Copy)]
+pub(super) struct Session<'a> {
+    /// Settings.
+    pub(super) settings: &'a CaptureSettings,
+    /// Destination, ledger and state, which outlive the session.
+    pub(super) pipeline: &'a Pipeline,
+    /// The runtime of SQL connections.
+    pub(super) runtime: &'a Handle,
+    /// Metrics.
+    pub(super) metrics: &'a Metrics,
+    /// Health.
+    pub(super) health: &'a Health,
+    /// Ends the session.
+    pub(super) stop: &'a Stop,
+    /// What is seen from outside.
+    pub(super) status: &'a Status,
+    /// Set once the stream has begun.
+    pub(super) streamed: &'a AtomicBool,
+}
+
+impl Session<'_> {
+    /// Runs until the connection ends or we are asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// Why it ended.
+    pub(super) fn run(&self) -> Result<(), CaptureError> {
+        self.health.set_phase("connecting");
+        let sql = Sql::open(&self.settings.source, self.runtime)?;
+        self.status.set_sql(Some(sql.clone()));
+        prepare::check_server(&sql, self.settings)?;
+        let mut connection = Connection::open(&self.settings.source, Purpose::Replication)?;
+        let closer = connection.closer()?;
+        // The server shuts down only when its walsenders are gone, and a walsender goes only when
+        // its client has confirmed everything or has hung up: a dead sink must not hold it.
+        sql.on_end(move |_| closer.shutdown());
+        let mut state = self.pipeline.store.load()?;
+        let identity = slot::identify_system(&mut connection)?;
+        if let Some(state) = &state {
+            prepare::check_identity(&mut connection, self.settings, &identity, state)?;
+        }
+        let slot = slot::find_slot(&sql, &self.settings.slot)?;
+        let start = prepare::check_slot(self.settings, slot.as_ref(), state.as_ref())?;
+        let has_history = state.as_ref().filter(|state| state.slot.complete);
+        if slot.is_some() {
+            self.require_publication(&sql)?;
+        }
+        let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.metrics)?;
+        if let (Some(slot), Some(state)) = (&slot, &state) {
+            if slot.active {
+                return Err(self.slot_in_use(&sql)?.into());
+            }
+            prepare::check_publication(self.settings, &captured.publication, slot, state)?;
+        }
+        tracing::info!(
+            host = %connection.host(), database = self.settings.source.database,
+            server_version = connection.server_version(), tls = connection.is_encrypted(),
+            tables = captured.tables.len(), "connected to PostgreSQL"
+        );
+        let reader = read::Reader { session: *self, sql: &sql, captured: &captured, identity };
+        let from = match start {
+            Start::Fresh { epoch } => reader.fresh(&mut connection, epoch, &mut state)?,
+            Start::ReadAgain { confirmed } => {
+                reader.again(&mut connection, confirmed, &mut state)?
+            }
+            Start::Stream { from } => {
+                reader.new_tables(state.as_mut())?;
+                from
+            }
+        };
+        let Some(state) = state else { return Ok(()) };
+        if self.settings.snapshot_mode == SnapshotMode::InitialOnly {
+            tracing::info!("all tables are read; snapshot.mode is initial_only");
+            return Ok(());
+        }
+        self.stream(connection, &sql, (&captured, &state), from)
+    }
+
+    fn require_publication(&self, sql: &Sql) -> Result<(), CaptureError> {
+        let name = &self.settings.publication;
+        if crate::capture::postgres::publication::find_publication(sql, name)?.is_some() {
+            return Ok(());
+        }
+        Err(SourceError::configuration(
+            format!(
+                "slot \"{}\" exists, and publication \"{name}\" does not: changes since the slot's \
+                 position were not published",
+                self.settings.slot
+            ),
+            format!("start over: cdc-agent drop --slot {}, then start again", self.settings.slot),
+        )
+        .into())
+    }
+
+    /// Who holds the slot.
+    fn slot_in_use(&self, sql: &Sql) -> Result<SourceError, SourceError> {
+        let name = &self.settings.slot;
+        let application = &self.settings.source.application_name;
+        let (holder, ours) = slot::slot_holder(sql, name, application)?
+            .unwrap_or_else(|| ("a process that has just gone".to_owned(), true));
+        Ok(SourceError::SlotInUse { slot: name.clone(), holder, ours })
+    }
+
+    /// Streams until the connection ends or we are asked to stop.
+    fn stream(
+        &self,
+        connection: Connection,
+        sql: &Sql,
+        (captured, state): (&Captured, &State),
+        from: Lsn,
+    ) -> Result<(), CaptureError> {
+        let resume = self.pipeline.resume(from);
+        let options = StartOptions {
+            slot: self.settings.slot.clone(),
+            publication: self.settings.publication.clone(),
+            start_lsn: resume.lsn,
+            protocol: replication::highest_protocol(connection.server_version()),
+            extra: Vec::new(),
+        };
+        self.pipeline.deliveries.start_storing(state.slot.clone());
+        let mut encoder = self.encoder(sql, captured, state, resume.lsn)?;
+        encoder.set_last_commit(resume.last_commit);
+        let stream = match ReplicationStream::start(connection, &options) {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.start_refused(sql, error).into()),
+        };
+        tracing::info!(from = %resume.lsn, epoch = state.slot.epoch, "streaming");
+        self.streamed.store(true, Ordering::Relaxed);
+        self.health.set_phase("streaming");
+        self.health.set_ready("source", Ok(()));
+        self.status.set_streaming(true);
+        let result = self.encode(stream, sql, captured, &mut encoder);
+        self.status.set_streaming(false);
+        encoder.abandon();
+        self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
+        result
+    }
+
+    /// Another process was quicker, or the slot was lost a moment ago.
+    fn start_refused(&self, sql: &Sql, error: SourceError) -> SourceError {
+        match &error {
+            SourceError::Server { error: server, .. } if server.sqlstate == "55006" => {
+                self.slot_in_use(sql).unwrap_or(error)
+            }
+            SourceError::Server { error: server, .. }
+                if matches!(server.sqlstate.as_str(), "55000" | "58P01" | "42704") =>
+            {
+                SourceError::configuration(
+                    format!("slot \"{}\" cannot be streamed: {server}", self.settings.slot),
+                    format!(
+                        "start over with a new read of all tables: cdc-agent drop --slot {}, then \
+                         start again",
+                        self.settings.slot
+                    ),
+                )
+            }
+            _ => error,
+        }
+    }
+
+    fn encoder(
+        &self,
+        sql: &Sql,
+        captured: &Captured,
+        state: &State,
+        resume_lsn: Lsn,
+    ) -> Result<Encoder<'_>, CaptureError> {
+        let around = encode_loop::Surroundings {
+            settings: self.settings,
+            publisher: &*self.pipeline.publisher,
+            deliveries: &self.pipeline.deliveries,
+            tables: &self.pipeline.tables,
+            sql: sql.clone(),
+            metrics: self.metrics,
+            health: self.health,
+            stop: self.stop,
+        };
+        let mut encoder = Encoder::new(around, state.slot.epoch, resume_lsn);
+        let mut facts: HashMap<Oid, TableFacts> = HashMap::new();
+        let mut types = TypeCatalog::default();
+        let mut oids = Vec::new();
+        for (table, known) in &captured.tables {
+            facts.insert(table.oid, known.clone());
+            oids.extend(known.columns.iter().map(|column| column.type_oid));
+            let stored = state.tables.get(&table.name).map(|stored| stored.published_from);
+            if let Some(lsn) = stored.filter(|lsn| *lsn > Lsn::ZERO) {
+                encoder.publish_from(table.oid, lsn);
+            }
+        }
+        catalog_query::load_types(sql, oids, &mut types)?;
+        encoder.know(facts, types);
+        Ok(encoder)
+    }
+
+    /// The loop between the reader thread and the publisher.
+    fn encode(
+        &self,
+        stream: ReplicationStream,
+        sql: &Sql,
+        captured: &Captured,
+        encoder: &mut Encoder<'_>,
+    ) -> Result<(), CaptureError> {
+        let queue = ChunkQueue::new(self.settings.source_queue_bytes);
+        let ended = Stop::default();
+        let closer = stream.closer()?;
+        std::thread::scope(|scope| {
+            let reader = StreamLoop {
+                queue: &queue,
+                deliveries: &self.pipeline.deliveries,
+                status_interval: self.status_interval(sql),
+                metrics: self.metrics,
+                health: self.health,
+                stop: self.stop,
+                ended: &ended,
+            };
+            let reading = scope.spawn(move || reader.run(stream));
+            let monitor = Monitor {
+                settings: self.settings,
+                sql,
+                metrics: self.metrics,
+                ended: &ended,
+                published: captured.tables.iter().map(|(table, _)| table.oid).collect(),
+            };
+            scope.spawn(move || monitor.run());
+            let result = self.turn(&queue, encoder, || reading.is_finished());
+            if result.is_ok() {
+                self.drain(encoder);
+            } else {
+                // Nothing more is to be read; what is stored is still told to the server.
+                closer_after(&ended, &closer, result.as_ref().err());
+            }
+            ended.request();
+            self.health.leave("encoder");
+            let read = reading.join().unwrap_or(Ok(()));
+            match (result, read) {
+                (Err(CaptureError::Lost { .. }), Err(error)) => Err(error.into()),
+                (Err(error), _) => Err(error),
+                (Ok(()), _) => Ok(()),
+            }
+        })
+    }
+
+    /// Encodes chunks until we are asked to stop; [`CaptureError::Lost`] if the reader has ended.
+    fn turn(
+        &self,
+        queue: &ChunkQueue,
+        encoder: &mut Encoder<'_>,
+        reader_ended: impl Fn() -> bool,
+    ) -> Result<(), CaptureError> {
+        loop {
+            self.health.turn("encoder");
+            if self.stop.is_requested() {
+                return Ok(());
+            }
+            if let Some(error) = self.pipeline.deliveries.failure() {
+                return Err(error.into());
+            }
+            let over = reader_ended();
+            match queue.pop(CHUNK_TIMEOUT) {
+                Some(chunk) => {
+                    let result = encoder.encode(chunk.bytes());
+                    queue.recycle(chunk);
+                    match result {
+                        Err(CaptureError::Publish(_)) if self.stop.is_requested() => return Ok(()),
+                        result => result?,
+                    }
+                }
+                None if over => return Err(CaptureError::Lost { thread: "reader" }),
+                None => {}
+            }
+        }
+    }
+
+    /// Waits until everything sent is acknowledged, stored and told to the server.
+    fn drain(&self, encoder: &mut Encoder<'_>) {
+        self.health.set_phase("stopping");
+        encoder.abandon();
+        let most = self.settings.times.shutdown.saturating_sub(SHUTDOWN_MARGIN);
+        if !self.pipeline.deliveries.wait_until_drained(most) {
+            tracing::warn!(
+                "not everything is acknowledged at the end; the rest is read again at the next start"
+            );
+        }
+    }
+
+    /// At least every third of the server's timeout.
+    fn status_interval(&self, sql: &Sql) -> Duration {
+        let asked = sql.query_one(
+            "SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout'",
+            &[],
+        );
+        let timeout = asked.ok().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok());
+        let third = match timeout {
+            None | Some(0) => self.settings.times.status,
+            Some(millis) => Duration::from_millis(millis / 3),
+        };
+        third.min(self.settings.times.status)
+    }
+}
+
+/// Time that is left for the last word to the server.
+const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1500);
+
+/// A reader that may be blocked in a write is freed when the source itself has failed.
+fn closer_after(
+    ended: &Stop,
+    closer: &crate::capture::postgres::Socket,
+    error: Option<&CaptureError>,
+) {
+    ended.request();
+    if matches!(error, Some(CaptureError::Source(_) | CaptureError::Decode(_))) {
+        closer.shutdown();
+    }
+}

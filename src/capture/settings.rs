@@ -1,0 +1,136 @@
+//! What one capture is asked to do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::capture::change::ValueSettings;
+use crate::capture::filter::TableFilter;
+use crate::capture::postgres::SourceSettings;
+use crate::capture::publisher::PublisherSettings;
+use crate::envelope::Operation;
+
+/// Settings of one capture, checked.
+#[derive(Clone, Debug)]
+pub struct CaptureSettings {
+    /// `slot.name`.
+    pub slot: String,
+    /// `publication.name`.
+    pub publication: String,
+    /// `publication.autocreate.mode`.
+    pub autocreate: PublicationAutocreate,
+    /// `topic.prefix`.
+    pub prefix: String,
+    /// The source.
+    pub source: SourceSettings,
+    /// Where records go.
+    pub destination: Destination,
+    /// Which tables.
+    pub tables: TableFilter,
+    /// How values become JSON.
+    pub values: ValueSettings,
+    /// `event.converting.failure.handling.mode`.
+    pub conversion_failure: ConversionFailure,
+    /// `skipped.operations`.
+    pub skipped: Vec<Operation>,
+    /// `tombstones.on.delete`.
+    pub tombstones: bool,
+    /// `extended.headers.enabled`: the `__debezium.context.*` headers.
+    pub context_headers: bool,
+    /// `snapshot.mode`.
+    pub snapshot_mode: SnapshotMode,
+    /// `snapshot.max.threads`.
+    pub snapshot_threads: usize,
+    /// Bytes that may wait between the source and the encoder.
+    pub source_queue_bytes: usize,
+    /// Times.
+    pub times: Times,
+    /// `slot.max.retries`.
+    pub slot_retries: u32,
+    /// Bytes of log kept for the slot from which on the log warns.
+    pub retained_wal_warning_bytes: u64,
+}
+
+/// Where records go.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// Kafka; state in `PREFIX.__state`.
+    Kafka(PublisherSettings),
+    /// JSON lines on stdout.
+    Stdout {
+        /// State.
+        state: PathBuf,
+    },
+    /// JSON lines in a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// State.
+        state: PathBuf,
+    },
+}
+
+/// What to do about a value that cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversionFailure {
+    /// Stop.
+    Fail,
+    /// Null (or the type's fallback) in its place, and a warning.
+    Warn,
+    /// Null (or the type's fallback) in its place.
+    Skip,
+}
+
+/// What to do about a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicationAutocreate {
+    /// Create one of all tables.
+    AllTables,
+    /// Create one of the captured tables that have a usable identity.
+    Filtered,
+    /// Create an empty one.
+    NoTables,
+    /// Create none.
+    Disabled,
+}
+
+/// When tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Once, before streaming.
+    Initial,
+    /// Once, and stop.
+    InitialOnly,
+    /// At every start.
+    Always,
+    /// Never.
+    NoData,
+    /// Once, and again if the slot is lost.
+    WhenNeeded,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// `startup.timeout.ms`: how long the first connections are tried.
+    pub startup: Duration,
+    /// `shutdown.timeout.ms`: how long a stop may take.
+    pub shutdown: Duration,
+    /// `slot.retry.delay.ms`.
+    pub slot_retry: Duration,
+    /// `status.update.interval.ms`: at least so often the server hears from us.
+    pub status: Duration,
+    /// How often the catalog is looked at for new tables.
+    pub catalog: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times {
+            startup: Duration::from_secs(30),
+            shutdown: Duration::from_secs(10),
+            slot_retry: Duration::from_secs(10),
+            status: Duration::from_secs(10),
+            catalog: Duration::from_secs(30),
+        }
+    }
+}

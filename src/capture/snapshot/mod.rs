@@ -1,0 +1,411 @@
+//! Rows that were there before streaming began.
+//!
+//! Takes an exported snapshot and the tables to read; gives their rows to the publisher as reads,
+//! and a word when a table is durable. Several connections see the same snapshot, each proves it,
+//! and one parent transaction holds it. Reads are never mixed with the stream: that begins when the
+//! last read is acknowledged.
+
+mod copy;
+mod plan;
+mod worker;
+
+pub use plan::PlannedTable;
+pub use plan::plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::capture::CaptureError;
+use crate::capture::change::SourceFields;
+use crate::capture::change::SourceName;
+use crate::capture::change::SourceText;
+use crate::capture::deliveries::Deliveries;
+use crate::capture::publisher::Publisher;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::snapshot::plan::Job;
+use crate::capture::snapshot::worker::Finished;
+use crate::capture::snapshot::worker::HeldRow;
+use crate::capture::snapshot::worker::MarkerTexts;
+use crate::capture::snapshot::worker::ReadPositions;
+use crate::capture::snapshot::worker::Sender;
+use crate::capture::tables::ReadyTable;
+use crate::envelope::SnapshotMarker;
+use crate::lsn::Lsn;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+use crate::time::UnixMicros;
+
+/// How often progress is logged.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A table that is being read.
+pub struct ReadingTable {
+    /// What is planned.
+    pub planned: PlannedTable,
+    /// Writes its rows.
+    pub ready: Arc<ReadyTable>,
+    /// Rows read so far, as a metric too.
+    rows: RowCount,
+}
+
+/// Rows read of a table.
+struct RowCount {
+    count: AtomicI64,
+    metric: prometheus::IntGauge,
+}
+
+impl RowCount {
+    fn add(&self, rows: i64) {
+        let before = self.count.fetch_add(rows, Ordering::Relaxed);
+        self.metric.set(before + rows);
+    }
+}
+
+impl ReadingTable {
+    /// Ready to be read.
+    pub fn new(planned: PlannedTable, ready: Arc<ReadyTable>, metrics: &Metrics) -> Self {
+        let metric = metrics.snapshot_rows.with_label_values(&[&ready.name]);
+        metric.set(0);
+        let rows = RowCount { count: AtomicI64::new(0), metric };
+        ReadingTable { planned, ready, rows }
+    }
+}
+
+/// What all reads of one snapshot say of themselves.
+#[derive(Clone, Debug)]
+pub struct ReadSource {
+    /// Prefix and database.
+    pub name: SourceName,
+    /// When the snapshot was taken.
+    pub time: UnixMicros,
+    /// A transaction id of that moment.
+    pub xid: Option<u64>,
+    /// Position of the snapshot in the log.
+    pub lsn: Lsn,
+}
+
+/// One reading of tables.
+pub struct Reading<'a> {
+    /// Settings.
+    pub settings: &'a CaptureSettings,
+    /// The destination.
+    pub publisher: &'a dyn Publisher,
+    /// Acknowledgements.
+    pub deliveries: &'a Deliveries,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// Health.
+    pub health: &'a Health,
+    /// Ends the reading.
+    pub stop: &'a Stop,
+    /// Tables, in order.
+    pub tables: Vec<ReadingTable>,
+    snapshot_name: String,
+    /// What `pg_current_snapshot()` says in the parent.
+    snapshot_text: String,
+    positions: ReadPositions,
+    markers: MarkerTexts,
+    /// A worker has failed; the others need not go on.
+    failed: AtomicBool,
+}
+
+/// Which snapshot is read, and which positions its reads get.
+#[derive(Clone, Debug)]
+pub struct ReadFrom {
+    /// Name under which it is exported.
+    pub snapshot_name: String,
+    /// What `pg_current_snapshot()` says in the parent.
+    pub snapshot_text: String,
+    /// Epoch of the reads.
+    pub epoch: u64,
+    /// First place in the order of publication.
+    pub first_position: u64,
+}
+
+/// What the reading shares with its threads' owner.
+pub struct Surroundings<'a> {
+    /// Settings.
+    pub settings: &'a CaptureSettings,
+    /// The destination.
+    pub publisher: &'a dyn Publisher,
+    /// Acknowledgements.
+    pub deliveries: &'a Deliveries,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// Health.
+    pub health: &'a Health,
+    /// Ends the reading.
+    pub stop: &'a Stop,
+}
+
+impl<'a> Reading<'a> {
+    /// Prepares a reading.
+    pub fn new(
+        around: &Surroundings<'a>,
+        tables: Vec<ReadingTable>,
+        from: ReadFrom,
+        source: &ReadSource,
+    ) -> Self {
+        use SnapshotMarker as M;
+        let markers =
+            [M::True, M::First, M::FirstInDataCollection, M::LastInDataCollection, M::Last];
+        let texts = markers
+            .map(|marker| {
+                let mut text = SourceText::default();
+                let fields = SourceFields {
+                    time: source.time,
+                    snapshot: Some(marker.as_str()),
+                    xid: source.xid,
+                    ..SourceFields::default()
+                };
+                text.render(&source.name, &fields);
+                (marker, text)
+            })
+            .to_vec();
+        Reading {
+            settings: around.settings,
+            publisher: around.publisher,
+            deliveries: around.deliveries,
+            metrics: around.metrics,
+            health: around.health,
+            stop: around.stop,
+            tables,
+            snapshot_name: from.snapshot_name,
+            snapshot_text: from.snapshot_text,
+            positions: ReadPositions::new(from.epoch, from.first_position),
+            markers: MarkerTexts::new(texts, source.lsn),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether reading is still wanted.
+    fn goes_on(&self) -> bool {
+        !self.stop.is_requested() && !self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The marker of a row that is not the last of the snapshot.
+    fn marker(&self, job: &Job, first_of_piece: bool, last_of_table: bool) -> SnapshotMarker {
+        let first_of_table = first_of_piece && job.place == 0;
+        match (first_of_table, last_of_table) {
+            (true, _) if job.table == 0 => SnapshotMarker::First,
+            (_, true) => SnapshotMarker::LastInDataCollection,
+            (true, false) => SnapshotMarker::FirstInDataCollection,
+            (false, false) => SnapshotMarker::True,
+        }
+    }
+
+    /// Reads all tables; calls `table_done` with each as soon as every row of it is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The source or the destination fails, or we are asked to stop.
+    pub fn run(
+        &self,
+        mut table_done: impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+    ) -> Result<u64, CaptureError> {
+        let jobs: Vec<Job> = self
+            .tables
+            .iter()
+            .enumerate()
+            .flat_map(|(table, reading)| {
+                reading.planned.ranges.iter().enumerate().map(move |(place, command)| Job {
+                    table,
+                    place,
+                    number: 0,
+                    command: Arc::from(command.as_str()),
+                })
+            })
+            .enumerate()
+            .map(|(number, job)| Job { number: u32::try_from(number).unwrap_or(u32::MAX), ..job })
+            .collect();
+        let threads = self.settings.snapshot_threads.clamp(1, jobs.len().max(1));
+        let queue = Mutex::new(jobs.into_iter());
+        let (sender, receiver) = crossbeam_channel::bounded::<Finished>(1024);
+        let next_job = || {
+            if !self.goes_on() {
+                return None;
+            }
+            queue.lock().unwrap_or_else(PoisonError::into_inner).next()
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let sender = sender.clone();
+                    let next_job = &next_job;
+                    scope.spawn(move || {
+                        let result = worker::work(self, next_job, |done| drop(sender.send(done)));
+                        if result.is_err() {
+                            self.failed.store(true, Ordering::Relaxed);
+                        }
+                        result
+                    })
+                })
+                .collect();
+            drop(sender);
+            let gathered = self.gather(&receiver, &mut table_done);
+            // Whatever is still queued is dropped with the receiver; workers then end.
+            drop(receiver);
+            let mut failure = None;
+            for worker in workers {
+                match worker.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => failure = failure.or(Some(error)),
+                    Err(_) => failure = failure.or(Some(CaptureError::Lost { thread: "snapshot" })),
+                }
+            }
+            match failure {
+                Some(error) => Err(error),
+                None => gathered,
+            }
+        })
+    }
+
+    /// Takes what workers have finished until all pieces are; gives the number of rows.
+    fn gather(
+        &self,
+        receiver: &crossbeam_channel::Receiver<Finished>,
+        table_done: &mut impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+    ) -> Result<u64, CaptureError> {
+        let mut tail = Tail { sender: Sender::new(self), pending: None };
+        let mut open: BTreeMap<usize, Vec<Finished>> = BTreeMap::new();
+        let mut waiting = Vec::new();
+        let mut total = 0;
+        let mut logged = Instant::now();
+        loop {
+            self.health.turn("snapshot");
+            match receiver.recv_timeout(Duration::from_millis(200)) {
+                Ok(finished) => {
+                    let table = finished.job.table;
+                    let pieces = open.entry(table).or_default();
+                    pieces.push(finished);
+                    let planned = self.tables.get(table).map_or(0, |t| t.planned.ranges.len());
+                    if pieces.len() == planned {
+                        let pieces = open.remove(&table).unwrap_or_default();
+                        let counts = tail.end_table(self, pieces)?;
+                        total += counts.iter().map(|(_, rows)| rows).sum::<u64>();
+                        waiting.push((table, counts));
+                        self.pass_on(&mut waiting, &tail, table_done)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if logged.elapsed() >= PROGRESS_INTERVAL {
+                logged = Instant::now();
+                self.log_progress();
+            }
+        }
+        if self.stop.is_requested() || !open.is_empty() {
+            return Err(crate::capture::publisher::PublishError::Stopped.into());
+        }
+        tail.end(self)?;
+        self.pass_on(&mut waiting, &tail, table_done)?;
+        Ok(total)
+    }
+
+    /// Waits for the acknowledgements of tables that are read, but for the one whose last row may
+    /// be the snapshot's last and is still held.
+    fn pass_on(
+        &self,
+        waiting: &mut Vec<(usize, Vec<(u32, u64)>)>,
+        tail: &Tail<'_>,
+        table_done: &mut impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+    ) -> Result<(), CaptureError> {
+        let held = tail.pending.as_ref().map(|pending| pending.job.table);
+        let (ready, later) = waiting.drain(..).partition(|(table, _)| Some(*table) != held);
+        *waiting = later;
+        let ready: Vec<(usize, Vec<(u32, u64)>)> = ready;
+        for (table, counts) in ready {
+            for (number, rows) in &counts {
+                self.deliveries.wait_for_range(*number, *rows, self.stop)?;
+            }
+            if let Some(reading) = self.tables.get(table) {
+                let rows = counts.iter().map(|(_, rows)| rows).sum();
+                table_done(&reading.planned, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn log_progress(&self) {
+        for table in &self.tables {
+            let rows = table.rows.count.load(Ordering::Relaxed);
+            let estimated = table.planned.estimated_rows;
+            if rows > 0 && estimated > 0 {
+                tracing::info!(table = %table.planned.name, rows, estimated, "reading");
+            }
+        }
+    }
+}
+
+/// The last rows of tables: each is sent when it is known whether a later one follows.
+struct Tail<'a> {
+    sender: Sender<'a>,
+    pending: Option<PendingLast>,
+}
+
+/// The last row of the table that ended last.
+struct PendingLast {
+    job: Job,
+    held: HeldRow,
+}
+
+impl Tail<'_> {
+    /// Sends the held rows of a table's pieces but for the very last; gives each piece's receipt and
+    /// number of rows.
+    fn end_table(
+        &mut self,
+        reading: &Reading<'_>,
+        mut pieces: Vec<Finished>,
+    ) -> Result<Vec<(u32, u64)>, CaptureError> {
+        pieces.sort_by_key(|piece| piece.job.place);
+        let last_place = pieces.iter().rev().find(|piece| piece.last.is_some());
+        let last_place = last_place.map(|piece| piece.job.place);
+        let mut counts = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let held = u64::from(piece.last.is_some());
+            counts.push((piece.job.number, piece.rows + held));
+            let Some(held) = piece.last else { continue };
+            if Some(piece.job.place) == last_place {
+                let next = PendingLast { job: piece.job, held };
+                if let Some(before) = self.pending.replace(next) {
+                    let marker = reading.marker(&before.job, before.held.first, true);
+                    self.send(reading, &before, marker)?;
+                }
+            } else {
+                let marker = reading.marker(&piece.job, held.first, false);
+                self.send(reading, &PendingLast { job: piece.job, held }, marker)?;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Sends the last row of all.
+    fn end(&mut self, reading: &Reading<'_>) -> Result<(), CaptureError> {
+        match self.pending.take() {
+            Some(last) => self.send(reading, &last, SnapshotMarker::Last),
+            None => Ok(()),
+        }
+    }
+
+    fn send(
+        &mut self,
+        reading: &Reading<'_>,
+        row: &PendingLast,
+        marker: SnapshotMarker,
+    ) -> Result<(), CaptureError> {
+        let Some(table) = reading.tables.get(row.job.table) else { return Ok(()) };
+        self.sender.add(&table.ready, &row.held.row, marker, row.job.number)?;
+        self.sender.send()
+    }
+}

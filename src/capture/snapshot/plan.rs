@@ -1,0 +1,198 @@
+//! Which tables are read, in which pieces and in which order.
+
+use std::sync::Arc;
+
+use crate::capture::catalog::ColumnFacts;
+use crate::capture::catalog::Shape;
+use crate::capture::catalog::TableFacts;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::publication::PublishedTable;
+use crate::oid::Oid;
+use crate::table::TableName;
+use crate::table::quote_identifier;
+
+/// Blocks of one piece of a large table: 128 MiB.
+const RANGE_BLOCKS: i64 = 16_384;
+
+/// A table to read.
+#[derive(Clone, Debug)]
+pub struct PlannedTable {
+    /// The table.
+    pub oid: Oid,
+    /// Its name.
+    pub name: TableName,
+    /// Its columns as they are read.
+    pub shape: Shape,
+    /// Rows by the planner's estimate, for progress.
+    pub estimated_rows: u64,
+    /// Its pieces, in order.
+    pub ranges: Vec<String>,
+}
+
+/// A piece of a table.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Table, by its place in the plan.
+    pub table: usize,
+    /// Place among the table's pieces.
+    pub place: usize,
+    /// Its receipt.
+    pub number: u32,
+    /// The COPY command.
+    pub command: Arc<str>,
+}
+
+/// Plans the reading of tables, in their order; tables without columns have nothing to read.
+///
+/// `pieces` is whether large tables are cut, so that several connections can read them.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn plan(
+    sql: &Sql,
+    tables: &[(PublishedTable, TableFacts)],
+    pieces: bool,
+    generated: bool,
+) -> Result<Vec<PlannedTable>, SourceError> {
+    let mut planned = Vec::new();
+    for (published, facts) in tables {
+        let columns = published_columns(published, facts, generated);
+        if columns.is_empty() {
+            continue;
+        }
+        let shape = Shape::of_facts(facts, columns.iter().copied());
+        let leaves = leaves(sql, facts)?;
+        let estimated_rows = leaves.iter().map(|leaf| leaf.rows).sum();
+        let list: Vec<String> =
+            columns.iter().map(|column| quote_identifier(&column.name)).collect();
+        let filter = published.row_filter.as_deref();
+        let ranges = leaves
+            .iter()
+            .flat_map(|leaf| leaf.commands(&list.join(", "), filter, pieces))
+            .collect();
+        planned.push(PlannedTable {
+            oid: facts.oid,
+            name: facts.name.clone(),
+            shape,
+            estimated_rows,
+            ranges,
+        });
+    }
+    Ok(planned)
+}
+
+/// The columns that the publication sends, so that reads and stream have the same. Without a list of
+/// its own it leaves out generated columns, which Debezium reads all the same.
+fn published_columns<'a>(
+    published: &PublishedTable,
+    facts: &'a TableFacts,
+    generated: bool,
+) -> Vec<&'a ColumnFacts> {
+    let listed = |column: &ColumnFacts| match &published.columns {
+        Some(names) => names.contains(&column.name) || (generated && column.generated),
+        None => generated || !column.generated,
+    };
+    facts.columns.iter().filter(|column| listed(column)).collect()
+}
+
+/// A relation that holds rows.
+struct Leaf {
+    from: String,
+    /// Blocks of a heap; `None`: it is read in one piece.
+    blocks: Option<i64>,
+    rows: u64,
+}
+
+impl Leaf {
+    /// COPY commands that together give every row once: the first range has no lower bound, the last
+    /// no upper one.
+    fn commands(&self, columns: &str, filter: Option<&str>, pieces: bool) -> Vec<String> {
+        let starts: Vec<i64> = match self.blocks {
+            Some(blocks) if pieces => (0..blocks.max(1)).step_by(RANGE_STEP).collect(),
+            _ => vec![0],
+        };
+        let count = starts.len();
+        starts
+            .into_iter()
+            .enumerate()
+            .map(|(at, start)| {
+                let mut conditions = Vec::new();
+                if at > 0 {
+                    conditions.push(format!("ctid >= '({start},0)'::tid"));
+                }
+                if at + 1 < count {
+                    conditions.push(format!("ctid < '({},0)'::tid", start + RANGE_BLOCKS));
+                }
+                if let Some(filter) = filter {
+                    conditions.push(format!("({filter})"));
+                }
+                let condition = if conditions.is_empty() {
+                    String::new()
+                } else {
+                    format!(" WHERE {}", conditions.join(" AND "))
+                };
+                format!("COPY (SELECT {columns} FROM {}{condition}) TO STDOUT", self.from)
+            })
+            .collect()
+    }
+}
+
+/// [`RANGE_BLOCKS`] as a step.
+const RANGE_STEP: usize = 16_384;
+
+/// Where a table's rows lie: in itself, or in its partitions if we may read those.
+fn leaves(sql: &Sql, facts: &TableFacts) -> Result<Vec<Leaf>, SourceError> {
+    let rows = sql.query(
+        "SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
+         pg_relation_size(c.oid) / current_setting('block_size')::int8, \
+         greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT') \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE CASE WHEN $2 THEN c.oid IN (SELECT relid FROM pg_partition_tree($1) WHERE isleaf) \
+               ELSE c.oid = $1 END ORDER BY c.oid",
+        &[&facts.oid.0, &facts.partitioned],
+    )?;
+    let may_read_all = rows.iter().all(|row| row.get::<_, bool>(5));
+    let estimated: i64 = rows.iter().map(|row| row.get::<_, i64>(4)).sum();
+    if facts.partitioned && !may_read_all {
+        let rows = u64::try_from(estimated).unwrap_or_default();
+        return Ok(vec![Leaf { from: facts.name.quoted(), blocks: None, rows }]);
+    }
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+            let heap: bool = row.get(2);
+            Leaf {
+                from: format!("ONLY {}", name.quoted()),
+                blocks: heap.then(|| row.get(3)),
+                rows: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default(),
+            }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_open_at_both_ends_and_leave_nothing_between() {
+        let leaf = Leaf { from: "ONLY \"s\".\"t\"".to_owned(), blocks: Some(40_000), rows: 0 };
+        let commands = leaf.commands("\"a\"", Some("a > 1"), true);
+        assert_eq!(
+            commands,
+            [
+                "COPY (SELECT \"a\" FROM ONLY \"s\".\"t\" WHERE ctid < '(16384,0)'::tid AND (a > 1)) \
+                 TO STDOUT",
+                "COPY (SELECT \"a\" FROM ONLY \"s\".\"t\" WHERE ctid >= '(16384,0)'::tid AND \
+                 ctid < '(32768,0)'::tid AND (a > 1)) TO STDOUT",
+                "COPY (SELECT \"a\" FROM ONLY \"s\".\"t\" WHERE ctid >= '(32768,0)'::tid AND \
+                 (a > 1)) TO STDOUT",
+            ]
+        );
+        let empty = Leaf { from: "t".to_owned(), blocks: Some(0), rows: 0 };
+        assert_eq!(empty.commands("\"a\"", None, true), ["COPY (SELECT \"a\" FROM t) TO STDOUT"]);
+    }
+}

@@ -1,0 +1,302 @@
+//! One connection that reads pieces of tables.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::capture::CaptureError;
+use crate::capture::change::ClockText;
+use crate::capture::change::Event;
+use crate::capture::change::Output;
+use crate::capture::change::SourceText;
+use crate::capture::postgres::Connection;
+use crate::capture::postgres::Purpose;
+use crate::capture::postgres::SourceError;
+use crate::capture::publisher::Batch;
+use crate::capture::publisher::Receipt;
+use crate::capture::publisher::Record;
+use crate::capture::snapshot::Reading;
+use crate::capture::snapshot::copy::CopyRow;
+use crate::capture::snapshot::plan::Job;
+use crate::capture::tables::ReadyTable;
+use crate::envelope::Operation;
+use crate::envelope::SnapshotMarker;
+use crate::lsn::Lsn;
+use crate::position::Position;
+use crate::table::quote_literal;
+use crate::time::UnixMicros;
+
+/// Bytes of records after which a batch is handed over.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// How often a piece is begun again after its connection broke.
+const ATTEMPTS: usize = 5;
+
+/// The source block for each marker, rendered once.
+#[derive(Clone, Debug)]
+pub(super) struct MarkerTexts {
+    texts: Vec<(SnapshotMarker, SourceText)>,
+    /// Position that all reads carry.
+    lsn: Lsn,
+}
+
+impl MarkerTexts {
+    pub(super) fn new(texts: Vec<(SnapshotMarker, SourceText)>, lsn: Lsn) -> Self {
+        MarkerTexts { texts, lsn }
+    }
+
+    fn get(&self, marker: SnapshotMarker) -> Option<&SourceText> {
+        self.texts.iter().find(|(known, _)| *known == marker).map(|(_, text)| text)
+    }
+}
+
+/// A row that is held back until it is known whether it is the last.
+#[derive(Clone, Debug)]
+pub(super) struct HeldRow {
+    pub(super) row: CopyRow,
+    /// It is the first of its piece.
+    pub(super) first: bool,
+}
+
+/// What reading a piece gave.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) job: Job,
+    /// Rows sent; the held one is not among them.
+    pub(super) rows: u64,
+    /// The last row, which is still to be sent.
+    pub(super) last: Option<HeldRow>,
+}
+
+/// Positions of reads, given out in the order of sending.
+#[derive(Debug)]
+pub(super) struct ReadPositions {
+    epoch: u64,
+    next: Mutex<u64>,
+}
+
+impl ReadPositions {
+    pub(super) fn new(epoch: u64, first: u64) -> Self {
+        ReadPositions { epoch, next: Mutex::new(first) }
+    }
+}
+
+/// Encodes reads and sends them.
+pub(super) struct Sender<'a> {
+    reading: &'a Reading<'a>,
+    output: Output,
+    records: Vec<Record>,
+    clock: ClockText,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(reading: &'a Reading<'a>) -> Self {
+        let mut clock = ClockText::default();
+        clock.render(UnixMicros::now());
+        Sender { reading, output: Output::default(), records: Vec::new(), clock }
+    }
+
+    /// Adds one row.
+    pub(super) fn add(
+        &mut self,
+        table: &ReadyTable,
+        row: &CopyRow,
+        marker: SnapshotMarker,
+        number: u32,
+    ) -> Result<(), CaptureError> {
+        let Some(source) = self.reading.markers.get(marker) else { return Ok(()) };
+        let start = self.output.bytes.len();
+        let key = table.writer.has_key().then(|| {
+            table.writer.write_key(row, None, &mut self.output);
+            start..self.output.bytes.len()
+        });
+        let value_start = self.output.bytes.len();
+        let event = Event {
+            operation: Operation::Read,
+            before: None,
+            after: Some(row),
+            unchanged: None,
+            lsn: self.reading.markers.lsn,
+        };
+        table.writer.write_value(&event, source, &self.clock, &mut self.output);
+        let end = self.output.bytes.len();
+        table.count(Operation::Read, end - start);
+        self.records.push(Record {
+            route: table.route,
+            key,
+            value: Some(value_start..end),
+            header: None,
+            position: None,
+            receipt: Receipt::Range(number),
+        });
+        if !self.output.problems.is_empty() {
+            let position = Position { epoch: self.reading.positions.epoch, ..Position::default() };
+            let policy = self.reading.settings.conversion_failure;
+            table.report(&mut self.output.problems, position, policy)?;
+        }
+        if end >= BATCH_BYTES { self.send() } else { Ok(()) }
+    }
+
+    /// Sends what is gathered. Positions are given out under the lock that keeps the order, so that
+    /// they rise in every partition whichever connection reads.
+    pub(super) fn send(&mut self) -> Result<(), CaptureError> {
+        let reading = self.reading;
+        let mut next = reading.positions.next.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in &mut self.records {
+            record.position = Some(Position {
+                epoch: reading.positions.epoch,
+                ord: *next,
+                ..Position::default()
+            });
+            *next += 1;
+        }
+        let batch = Batch { bytes: &self.output.bytes, records: &self.records };
+        let sent = reading.publisher.send(batch, &|| {
+            reading.health.turn("snapshot");
+            reading.goes_on()
+        });
+        drop(next);
+        self.output.bytes.clear();
+        self.records.clear();
+        self.clock.render(UnixMicros::now());
+        Ok(sent?)
+    }
+}
+
+/// A connection that sees the snapshot.
+pub(super) fn open(reading: &Reading<'_>) -> Result<Connection, SourceError> {
+    let mut connection = Connection::open(&reading.settings.source, Purpose::Sql)?;
+    connection.query(&format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        quote_literal(&reading.snapshot_name)
+    ))?;
+    let rows = connection.query("SELECT pg_current_snapshot()::text")?;
+    let seen = rows.into_iter().flatten().flatten().next().unwrap_or_default();
+    if seen != reading.snapshot_text {
+        return Err(SourceError::Closed {
+            during: "importing the snapshot",
+            reason: "the connection sees another snapshot than its parent".to_owned(),
+        });
+    }
+    Ok(connection)
+}
+
+/// Reads pieces until there are none.
+pub(super) fn work(
+    reading: &Reading<'_>,
+    next_job: impl Fn() -> Option<Job>,
+    finished: impl Fn(Finished),
+) -> Result<(), CaptureError> {
+    let mut connection = None;
+    while let Some(job) = next_job() {
+        let mut progress = Progress::default();
+        let mut attempts = 0;
+        loop {
+            let open = match connection.take() {
+                Some(open) => open,
+                None => open(reading)?,
+            };
+            match read(reading, open, &job, &mut progress) {
+                Ok(open) => {
+                    connection = Some(open);
+                    break;
+                }
+                Err(CaptureError::Source(error)) if attempts < ATTEMPTS => {
+                    if !reading.goes_on() {
+                        return Err(error.into());
+                    }
+                    attempts += 1;
+                    tracing::warn!(%error, "a connection that reads a table broke; again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        finished(Finished { job, rows: progress.sent, last: progress.held });
+    }
+    if let Some(connection) = connection {
+        connection.close();
+    }
+    Ok(())
+}
+
+/// How far a piece has been read. The same snapshot gives the same rows in the same order, so that a
+/// new connection can leave out what the broken one has given.
+#[derive(Default)]
+struct Progress {
+    taken: u64,
+    sent: u64,
+    held: Option<HeldRow>,
+}
+
+fn read(
+    reading: &Reading<'_>,
+    mut connection: Connection,
+    job: &Job,
+    progress: &mut Progress,
+) -> Result<Connection, CaptureError> {
+    let Some(table) = reading.tables.get(job.table) else { return Ok(connection) };
+    let ready: &Arc<ReadyTable> = &table.ready;
+    let mut sender = Sender::new(reading);
+    let mut failure = None;
+    let mut to_skip = progress.taken;
+    let mut row = CopyRow::default();
+    let mut since_turn = 0_u32;
+    let result = connection.copy_out(&job.command, |line| {
+        if to_skip > 0 {
+            to_skip -= 1;
+            return true;
+        }
+        since_turn += 1;
+        if since_turn.is_multiple_of(1024) {
+            reading.health.turn("snapshot");
+            table.rows.add(1024);
+        }
+        match take(reading, &mut sender, ready, (job, line), (&mut row, progress)) {
+            Ok(()) => reading.goes_on(),
+            Err(error) => {
+                failure = Some(error);
+                false
+            }
+        }
+    });
+    table.rows.add(i64::from(since_turn % 1024));
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    sender.send()?;
+    result?;
+    Ok(connection)
+}
+
+/// Sends the row that was held and holds this one.
+fn take(
+    reading: &Reading<'_>,
+    sender: &mut Sender<'_>,
+    table: &ReadyTable,
+    (job, line): (&Job, &[u8]),
+    (row, progress): (&mut CopyRow, &mut Progress),
+) -> Result<(), CaptureError> {
+    let broken = |message: String| CaptureError::OutOfStep { message };
+    row.parse(line).map_err(|error| broken(format!("a line of COPY cannot be read: {error}")))?;
+    if row.columns() != table.writer.columns() {
+        return Err(broken(format!(
+            "a line of COPY of table {} has {} columns, expected {}",
+            table.name,
+            row.columns(),
+            table.writer.columns()
+        )));
+    }
+    let first = progress.taken == 0;
+    progress.taken += 1;
+    match &mut progress.held {
+        Some(held) => {
+            let marker = reading.marker(job, held.first, false);
+            sender.add(table, &held.row, marker, job.number)?;
+            progress.sent += 1;
+            std::mem::swap(&mut held.row, row);
+            held.first = false;
+        }
+        None => progress.held = Some(HeldRow { row: std::mem::take(row), first }),
+    }
+    Ok(())
+}

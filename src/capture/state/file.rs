@@ -1,0 +1,125 @@
+//! State in a file, replaced as a whole.
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::capture::publisher::PublishError;
+use crate::capture::publisher::Receipt;
+use crate::capture::state::SlotState;
+use crate::capture::state::State;
+use crate::capture::state::StateStore;
+use crate::capture::state::Stored;
+use crate::capture::state::TableState;
+use crate::capture::state::unreadable;
+use crate::table::TableName;
+
+/// State in a file.
+#[derive(Debug)]
+pub struct FileStore {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+/// The file's content.
+#[derive(Debug, Deserialize, Serialize)]
+struct Content {
+    #[serde(flatten)]
+    slot: SlotState,
+    tables: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Entry {
+    schema: String,
+    table: String,
+    #[serde(flatten)]
+    state: TableState,
+}
+
+impl FileStore {
+    /// In the file of this path, whose folder must exist.
+    pub fn new(path: PathBuf) -> Self {
+        FileStore { path, state: Mutex::new(State::default()) }
+    }
+
+    fn failed(&self, error: &io::Error) -> PublishError {
+        PublishError::Output { path: self.path.display().to_string(), reason: error.to_string() }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<Stored, PublishError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let entries = state.tables.iter().map(|(name, table)| Entry {
+            schema: name.namespace.clone(),
+            table: name.name.clone(),
+            state: table.clone(),
+        });
+        let content = Content { slot: state.slot.clone(), tables: entries.collect() };
+        self.replace(&content).map_err(|error| self.failed(&error))?;
+        Ok(Stored::Now)
+    }
+
+    /// Writes beside the file and renames, so that a crash leaves the old or the new content.
+    fn replace(&self, content: &Content) -> io::Result<()> {
+        let mut temporary = self.path.clone().into_os_string();
+        temporary.push(".new");
+        let mut bytes = serde_json::to_vec_pretty(content)?;
+        bytes.push(b'\n');
+        let mut file = File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(std::path::Path::new(".")))?.sync_all()
+    }
+}
+
+impl StateStore for FileStore {
+    fn load(&self) -> Result<Option<State>, PublishError> {
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(&error)),
+        };
+        let content: Content = serde_json::from_slice(&bytes)
+            .map_err(|error| unreadable(&self.path.display().to_string(), &error.to_string()))?;
+        let tables = content
+            .tables
+            .into_iter()
+            .map(|entry| (TableName::new(entry.schema, entry.table), entry.state))
+            .collect();
+        let state = State { slot: content.slot, tables };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        Ok(Some(state))
+    }
+
+    fn store_slot(&self, slot: &SlotState, _receipt: Receipt) -> Result<Stored, PublishError> {
+        self.change(|state| state.slot = slot.clone())
+    }
+
+    fn store_table(
+        &self,
+        table: &TableName,
+        table_state: &TableState,
+        _receipt: Receipt,
+    ) -> Result<Stored, PublishError> {
+        self.change(|state| {
+            state.tables.insert(table.clone(), table_state.clone());
+        })
+    }
+
+    fn forget(&self, _state: &State, _receipt: Receipt) -> Result<Stored, PublishError> {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => Ok(Stored::Now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Now),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+}

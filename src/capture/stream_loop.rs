@@ -1,0 +1,163 @@
+//! The reader: whole frames from the socket to the encoder, feedback to the server, whatever the
+//! encoder and the sink are doing.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+
+use crate::capture::deliveries::Deliveries;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::replication::Chunk;
+use crate::capture::postgres::replication::Incoming;
+use crate::capture::postgres::replication::ReplicationStream;
+use crate::capture::wire::StandbyStatusUpdate;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+use crate::time::PgTimestamp;
+use crate::time::UnixMicros;
+
+/// How long the loop waits for room in the queue before it looks at feedback again.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(5);
+
+/// Chunks between reader and encoder, bounded in bytes.
+#[derive(Debug)]
+pub(super) struct ChunkQueue {
+    sender: Sender<Chunk>,
+    receiver: Receiver<Chunk>,
+    /// Buffers that come back to be read into again.
+    spare_sender: Sender<Vec<u8>>,
+    spare_receiver: Receiver<Vec<u8>>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+/// Spare buffers that are kept.
+const SPARE_BUFFERS: usize = 8;
+
+/// Chunks that fit whatever their size: bytes bound the queue long before.
+const CHUNKS_MAX: usize = 4096;
+
+impl ChunkQueue {
+    /// An empty queue for so many bytes; one chunk always fits.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let (sender, receiver) = crossbeam_channel::bounded(CHUNKS_MAX);
+        let (spare_sender, spare_receiver) = crossbeam_channel::bounded(SPARE_BUFFERS);
+        let bytes = AtomicUsize::new(0);
+        ChunkQueue { sender, receiver, spare_sender, spare_receiver, bytes, bytes_max }
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) < self.bytes_max && !self.sender.is_full()
+    }
+
+    fn push(&self, chunk: Chunk) {
+        self.bytes.fetch_add(chunk.capacity(), Ordering::AcqRel);
+        // There is room, because only this side adds and it has looked.
+        self.sender.send(chunk).ok();
+    }
+
+    /// The next chunk, waiting for it not longer than this.
+    pub(super) fn pop(&self, timeout: Duration) -> Option<Chunk> {
+        self.receiver.recv_timeout(timeout).ok()
+    }
+
+    /// Gives a chunk's bytes free.
+    pub(super) fn recycle(&self, chunk: Chunk) {
+        self.bytes.fetch_sub(chunk.capacity(), Ordering::AcqRel);
+        self.spare_sender.try_send(chunk.into_buffer()).ok();
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn spare(&self) -> Vec<u8> {
+        self.spare_receiver.try_recv().unwrap_or_default()
+    }
+}
+
+/// The thread that owns the replication stream.
+pub(super) struct StreamLoop<'a> {
+    /// To the encoder.
+    pub(super) queue: &'a ChunkQueue,
+    /// What may be confirmed.
+    pub(super) deliveries: &'a Deliveries,
+    /// At least so often the server hears from us.
+    pub(super) status_interval: Duration,
+    /// Metrics.
+    pub(super) metrics: &'a Metrics,
+    /// Health.
+    pub(super) health: &'a Health,
+    /// Ends the reading; feedback goes on until `ended`.
+    pub(super) stop: &'a Stop,
+    /// Ends the loop after a last word to the server.
+    pub(super) ended: &'a Stop,
+}
+
+impl StreamLoop<'_> {
+    /// Runs until it is ended or the connection is.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection ended.
+    pub(super) fn run(&self, mut stream: ReplicationStream) -> Result<(), SourceError> {
+        let result = self.turn_until_ended(&mut stream);
+        self.health.leave("reader");
+        result?;
+        self.send_status(&mut stream)?;
+        stream.finish().ok();
+        Ok(())
+    }
+
+    fn turn_until_ended(&self, stream: &mut ReplicationStream) -> Result<(), SourceError> {
+        let mut confirmed = self.deliveries.stored_lsn();
+        let mut due = Instant::now();
+        let mut asked = false;
+        loop {
+            self.health.turn("reader");
+            // 1. The end, because nothing may hold it up.
+            if self.ended.is_requested() {
+                return Ok(());
+            }
+            // 2. Feedback, because the server frees its log by it and closes on silence.
+            let stored = self.deliveries.stored_lsn();
+            if stored > confirmed || asked || Instant::now() >= due {
+                self.send_status(stream)?;
+                confirmed = stored;
+                due = Instant::now() + self.status_interval;
+                asked = false;
+            }
+            // 3. A pause while there is no room or reading has stopped: the server then waits too.
+            if self.stop.is_requested() || !self.queue.has_room() {
+                self.ended.wait(ROOM_TIMEOUT);
+                continue;
+            }
+            // 4. The stream.
+            match stream.read(|| self.queue.spare())? {
+                Incoming::Nothing => {}
+                Incoming::Frames { chunk, reply_requested } => {
+                    asked |= reply_requested;
+                    self.metrics.received_bytes.inc_by(chunk.bytes().len() as u64);
+                    self.queue.push(chunk);
+                }
+            }
+            let bytes = i64::try_from(self.queue.bytes()).unwrap_or(i64::MAX);
+            self.metrics.source_queue_bytes.set(bytes);
+        }
+    }
+
+    fn send_status(&self, stream: &mut ReplicationStream) -> Result<(), SourceError> {
+        let flush_lsn = self.deliveries.stored_lsn();
+        stream.send_status(&StandbyStatusUpdate {
+            write_lsn: self.deliveries.received_lsn().max(flush_lsn),
+            flush_lsn,
+            client_time: PgTimestamp::from(UnixMicros::now()),
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! Sessions one after the other, until we are asked to stop or only a person can help.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+
+use crate::capture::Blame;
+use crate::capture::CaptureError;
+use crate::capture::Disposition;
+use crate::capture::pipeline::Pipeline;
+use crate::capture::postgres::SourceError;
+use crate::capture::session::Session;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::status::Status;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+
+/// First and longest pause between attempts; each is twice the one before, and a little random, so
+/// that many agents do not come back at the same moment.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+
+/// What a capture needs from its process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The runtime of SQL connections and of requests to Kafka.
+    pub runtime: Handle,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Health.
+    pub health: Health,
+    /// Ends the capture.
+    pub stop: Stop,
+    /// What is seen from outside.
+    pub status: Status,
+}
+
+/// Why a capture ended though nobody asked.
+#[derive(Debug)]
+pub struct CaptureFailure {
+    /// What happened last.
+    pub error: Box<CaptureError>,
+    /// What is to be done about it.
+    pub disposition: Disposition,
+}
+
+impl fmt::Display for CaptureFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(formatter)
+    }
+}
+
+impl std::error::Error for CaptureFailure {}
+
+/// Runs a capture.
+///
+/// # Errors
+///
+/// Why it ended though nobody asked, and what is to be done about it.
+pub fn run(settings: CaptureSettings, process: &Process) -> Result<(), CaptureFailure> {
+    let settings = Arc::new(settings);
+    let mut supervisor = Supervisor {
+        settings: &settings,
+        process,
+        begun: Instant::now(),
+        connected: false,
+        streamed: AtomicBool::new(false),
+        pause: PAUSE_FIRST,
+        slot_attempts: 0,
+        slot_told: None,
+        sessions: 0,
+    };
+    let result = supervisor.run();
+    process.status.set_sql(None);
+    result
+}
+
+struct Supervisor<'a> {
+    settings: &'a Arc<CaptureSettings>,
+    process: &'a Process,
+    begun: Instant,
+    /// Source and destination have both answered once.
+    connected: bool,
+    streamed: AtomicBool,
+    pause: Duration,
+    slot_attempts: u32,
+    slot_told: Option<Instant>,
+    sessions: u64,
+}
+
+impl Supervisor<'_> {
+    fn run(&mut self) -> Result<(), CaptureFailure> {
+        let mut pipeline: Option<Pipeline> = None;
+        while !self.process.stop.is_requested() {
+            let result = self.session(&mut pipeline);
+            self.process.status.set_sql(None);
+            let Err(error) = result else { return Ok(()) };
+            if self.process.stop.is_requested() {
+                tracing::debug!(%error, "ended while stopping");
+                return Ok(());
+            }
+            let disposition = error.disposition();
+            match &disposition {
+                Disposition::Reconnect => self.wait_before_retry(error)?,
+                Disposition::Restart => {
+                    pipeline = None;
+                    self.wait_before_retry(error)?;
+                }
+                Disposition::Halt { .. } | Disposition::Bug => {
+                    return Err(CaptureFailure { error: Box::new(error), disposition });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, pipeline: &mut Option<Pipeline>) -> Result<(), CaptureError> {
+        let Process { runtime, metrics, health, stop, status } = self.process;
+        if pipeline.is_none() {
+            health.set_phase("connecting");
+            let new = Pipeline::connect(self.settings, runtime, metrics, health)?;
+            status.set_deliveries(Arc::clone(&new.deliveries));
+            *pipeline = Some(new);
+        }
+        let Some(pipeline) = pipeline else { return Ok(()) };
+        self.sessions += 1;
+        if self.sessions > 1 {
+            metrics.reconnects.inc();
+        }
+        let streamed = self.streamed.load(Ordering::Relaxed);
+        let begun = Instant::now();
+        let result = Session {
+            settings: self.settings,
+            pipeline,
+            runtime,
+            metrics,
+            health,
+            stop,
+            status,
+            streamed: &self.streamed,
+        }
+        .run();
+        let got_in = !matches!(
+            result,
+            Err(CaptureError::Source(
+                SourceError::Unreachable { .. } | SourceError::SlotInUse { .. }
+            ))
+        );
+        self.connected |= got_in;
+        let worked = begun.elapsed() > PAUSE_LONGEST;
+        if worked || (!streamed && self.streamed.load(Ordering::Relaxed)) {
+            self.pause = PAUSE_FIRST;
+            self.slot_attempts = 0;
+        }
+        result
+    }
+
+    /// Waits, if trying again makes sense.
+    fn wait_before_retry(&mut self, error: CaptureError) -> Result<(), CaptureFailure> {
+        let Process { metrics, health, stop, .. } = self.process;
+        metrics.errors.with_label_values(&[kind(&error)]).inc();
+        health.set_ready("source", Err(error.to_string()));
+        if let CaptureError::Source(SourceError::SlotInUse { ours, .. }) = &error {
+            let for_ever = *ours || self.streamed.load(Ordering::Relaxed);
+            return self.wait_for_slot(error, for_ever);
+        }
+        let waited = self.begun.elapsed();
+        if !self.connected && waited >= self.settings.times.startup {
+            let hint = format!(
+                "check that it runs and can be reached; tried for {} s (startup.timeout.ms)",
+                waited.as_secs()
+            );
+            let disposition = Disposition::Halt { hint, blame: Blame::Unavailable };
+            return Err(CaptureFailure { error: Box::new(error), disposition });
+        }
+        let pause = self.pause.mul_f64(0.5 + fraction() / 2.0);
+        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "trying again");
+        stop.wait(pause);
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        Ok(())
+    }
+
+    /// The slot is held: by a connection of ours that the server has not given up yet, or by
+    /// somebody else, who may go.
+    fn wait_for_slot(&mut self, error: CaptureError, for_ever: bool) -> Result<(), CaptureFailure> {
+        let times = &self.settings.times;
+        self.slot_attempts += 1;
+        if !for_ever && self.slot_attempts > self.settings.slot_retries {
+            let hint = format!(
+                "stop the holder, or use another slot; tried {} times (slot.max.retries, \
+                 slot.retry.delay.ms)",
+                self.slot_attempts
+            );
+            let disposition = Disposition::Halt { hint, blame: Blame::Unavailable };
+            return Err(CaptureFailure { error: Box::new(error), disposition });
+        }
+        let pause = if for_ever { self.pause } else { times.slot_retry };
+        let tell = self.slot_told.is_none_or(|told| told.elapsed() >= Duration::from_secs(10));
+        if tell {
+            self.slot_told = Some(Instant::now());
+            tracing::warn!(%error, retry_in_ms = pause.as_millis(), "waiting for the slot");
+        }
+        self.process.stop.wait(pause);
+        if for_ever {
+            self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        }
+        Ok(())
+    }
+}
+
+/// The metric's label.
+fn kind(error: &CaptureError) -> &'static str {
+    match error {
+        CaptureError::Source(_) => "source",
+        CaptureError::Publish(_) => "destination",
+        CaptureError::Decode(_) | CaptureError::OutOfStep { .. } => "stream",
+        CaptureError::Value { .. } => "value",
+        CaptureError::Lost { .. } => "internal",
+    }
+}
+
+/// A number from 0 to 1 that differs between processes and moments.
+fn fraction() -> f64 {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    f64::from(nanos % 1000) / 1000.0
+}

@@ -1,0 +1,8 @@
+//! What the process tells: metrics, log, health, and the HTTP port that shows them.
+
+pub mod health;
+pub mod log;
+pub mod metrics;
+
+pub use health::Health;
+pub use metrics::Metrics;
