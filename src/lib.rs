@@ -12,4 +12,8 @@ pub mod stop;
 pub mod capture;
 pub mod envelope;
 
+pub mod config;
+pub mod error;
+pub mod agent;
+pub mod cli;
 pub mod telemetry;

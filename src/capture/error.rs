@@ -97,6 +97,7 @@ fn source_disposition(error: &SourceError) -> Disposition {
         | SourceError::Decode { .. }
         | SourceError::SlotInUse { .. }
         | SourceError::Server { .. } => Disposition::Reconnect,
+        SourceError::Internal { .. } => Disposition::Bug,
         SourceError::Permission { hint, .. } => {
             Disposition::Halt { hint: hint.clone(), blame: Blame::Permission }
         }

@@ -8,6 +8,7 @@ mod monitor;
 mod naming;
 mod pipeline;
 mod prepare;
+pub mod removal;
 mod read;
 mod session;
 mod settings;

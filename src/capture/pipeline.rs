@@ -129,8 +129,16 @@ impl Pipeline {
     /// Where the stream goes on: where it was left, but not before this position.
     pub(super) fn resume(&self, from: Lsn) -> Resume {
         let kept = *self.resume.lock().unwrap_or_else(PoisonError::into_inner);
-        let last_commit = (from > Lsn::ZERO).then_some(from);
-        kept.filter(|kept| kept.lsn >= from).unwrap_or(Resume { lsn: from, last_commit })
+        kept.filter(|kept| kept.lsn >= from).unwrap_or(Resume { lsn: from, last_commit: None })
+    }
+
+    /// The stream goes on where it was stored, if it was not left later: at the end of a
+    /// transaction that was sent before.
+    pub(super) fn keep_resume_at_least(&self, from: Lsn) {
+        let mut kept = self.resume.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none_or(|kept| kept.lsn < from) {
+            *kept = Some(Resume { lsn: from, last_commit: Some(from) });
+        }
     }
 
     /// Notes where the stream was left.

@@ -3,7 +3,10 @@
 //! Every refusal names the object, says what was found and what was expected, and gives the SQL that
 //! mends it.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
@@ -104,7 +107,7 @@ pub(super) fn ensure_publication(
     sql: &Sql,
     settings: &CaptureSettings,
     state: Option<&State>,
-    metrics: &Metrics,
+    report: &Report<'_>,
 ) -> Result<Captured, CaptureError> {
     let name = &settings.publication;
     let mut found = publication::find_publication(sql, name)?;
@@ -122,7 +125,7 @@ pub(super) fn ensure_publication(
     }
     let publication = found.ok_or_else(|| publication_gone(settings))?;
     let published = publication::published_tables(sql, name)?;
-    report_left_out(settings, &candidates, &published, metrics);
+    report.left_out(settings, &candidates, &published);
     let oids: Vec<Oid> = published.iter().map(|table| table.oid).collect();
     let mut facts = catalog_query::tables(sql, &oids)?;
     let mut tables: Vec<(PublishedTable, TableFacts)> = published
@@ -265,36 +268,54 @@ fn mend_publication(
     Ok(())
 }
 
-/// Names what is not captured, and why.
-fn report_left_out(
-    settings: &CaptureSettings,
-    candidates: &[Candidate],
-    published: &[PublishedTable],
-    metrics: &Metrics,
-) {
-    metrics.tables_left_out.reset();
-    for table in candidates {
-        if published.iter().any(|known| known.oid == table.oid) {
-            continue;
-        }
-        match &table.unusable {
-            _ if !settings.tables.allows(&table.name) => {
-                metrics.tables_left_out.with_label_values(&["filtered"]).inc();
+/// Names what is not captured, and why: in a metric always, in the log once.
+pub(super) struct Report<'a> {
+    /// Metrics.
+    pub(super) metrics: &'a Metrics,
+    /// Tables that have been named.
+    pub(super) named: &'a Mutex<BTreeSet<TableName>>,
+}
+
+impl Report<'_> {
+    fn left_out(
+        &self,
+        settings: &CaptureSettings,
+        candidates: &[Candidate],
+        published: &[PublishedTable],
+    ) {
+        let count = |reason: &str| self.metrics.tables_left_out.with_label_values(&[reason]).inc();
+        self.metrics.tables_left_out.reset();
+        for table in candidates {
+            if published.iter().any(|known| known.oid == table.oid) {
+                continue;
             }
-            Some(reason) => {
-                metrics.tables_left_out.with_label_values(&["no usable identity"]).inc();
-                tracing::warn!(
-                    table = %table.name, reason,
-                    "the table is not captured: in a publication its UPDATE and DELETE would fail; \
-                     add a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL"
-                );
+            if !settings.tables.allows(&table.name) {
+                count("filtered");
+                continue;
             }
-            None => {
-                metrics.tables_left_out.with_label_values(&["not in the publication"]).inc();
-                tracing::warn!(
-                    table = %table.name, publication = settings.publication,
-                    "the table is not in the publication"
-                );
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = named.insert(table.name.clone());
+            match &table.unusable {
+                Some(reason) => {
+                    count("no usable identity");
+                    if first {
+                        tracing::warn!(
+                            table = %table.name, reason,
+                            "the table is not captured: in a publication its UPDATE and DELETE \
+                             would fail; add a primary key, or run ALTER TABLE … REPLICA IDENTITY \
+                             FULL"
+                        );
+                    }
+                }
+                None => {
+                    count("not in the publication");
+                    if first {
+                        tracing::warn!(
+                            table = %table.name, publication = settings.publication,
+                            "the table is not in the publication"
+                        );
+                    }
+                }
             }
         }
     }

@@ -310,7 +310,6 @@ impl Reader<'_> {
             settings: session.settings,
             publisher: &*session.pipeline.publisher,
             deliveries: &session.pipeline.deliveries,
-            metrics: session.metrics,
             health: session.health,
             stop: session.stop,
         };

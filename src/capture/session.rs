@@ -61,6 +61,8 @@ pub(super) struct Session<'a> {
     pub(super) status: &'a Status,
     /// Set once the stream has begun.
     pub(super) streamed: &'a AtomicBool,
+    /// Names what is not captured.
+    pub(super) report: &'a prepare::Report<'a>,
 }
 
 impl Session<'_> {
@@ -90,7 +92,7 @@ impl Session<'_> {
         if slot.is_some() {
             self.require_publication(&sql)?;
         }
-        let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.metrics)?;
+        let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
         if let (Some(slot), Some(state)) = (&slot, &state) {
             if slot.active {
                 return Err(self.slot_in_use(&sql)?.into());
@@ -110,6 +112,7 @@ impl Session<'_> {
             }
             Start::Stream { from } => {
                 reader.new_tables(state.as_mut())?;
+                self.pipeline.keep_resume_at_least(from);
                 from
             }
         };

@@ -1,7 +1,9 @@
 //! Sessions one after the other, until we are asked to stop or only a person can help.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,10 +16,12 @@ use crate::capture::CaptureError;
 use crate::capture::Disposition;
 use crate::capture::pipeline::Pipeline;
 use crate::capture::postgres::SourceError;
+use crate::capture::prepare::Report;
 use crate::capture::session::Session;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::status::Status;
 use crate::stop::Stop;
+use crate::table::TableName;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 
@@ -75,6 +79,7 @@ pub fn run(settings: CaptureSettings, process: &Process) -> Result<(), CaptureFa
         slot_attempts: 0,
         slot_told: None,
         sessions: 0,
+        named: Mutex::default(),
     };
     let result = supervisor.run();
     process.status.set_sql(None);
@@ -92,6 +97,8 @@ struct Supervisor<'a> {
     slot_attempts: u32,
     slot_told: Option<Instant>,
     sessions: u64,
+    /// Tables that are not captured and have been named.
+    named: Mutex<BTreeSet<TableName>>,
 }
 
 impl Supervisor<'_> {
@@ -144,6 +151,7 @@ impl Supervisor<'_> {
             stop,
             status,
             streamed: &self.streamed,
+            report: &Report { metrics, named: &self.named },
         }
         .run();
         let got_in = !matches!(

@@ -123,7 +123,7 @@ impl Tables {
             let spec = TopicSpec { name: topic.clone(), compacted: true, internal: true };
             publisher.prepare(&[spec])?;
         }
-        let schemas = publisher.route(Route { topic, ..Route::default() })?;
+        let schemas = publisher.route(Route { topic, internal: true, ..Route::default() })?;
         Ok(Tables {
             settings,
             publisher,
@@ -180,7 +180,8 @@ impl Tables {
             Some(self.publish_schema(shape, &writer, stop)?)
         };
         let headers = self.context_headers();
-        let route = self.publisher.route(Route { topic: topic.name, headers, schema })?;
+        let route =
+            self.publisher.route(Route { topic: topic.name, headers, schema, internal: false })?;
         let name = shape.table.to_string();
         let counters = COUNTED
             .iter()

@@ -67,7 +67,8 @@ impl<'a> Relation<'a> {
         let replica_identity = ReplicaIdentity::from_letter(letter)
             .ok_or(DecodeError::UnknownTag { field: "Relation.replica_identity", tag: letter })?;
         let count = reader.count16("Relation.columns")?;
-        let mut columns = Vec::with_capacity(count.min(reader.left()));
+        // A column is ten bytes at least: flags, the name's NUL, type and modifier.
+        let mut columns = Vec::with_capacity(count.min(reader.left() / 10));
         for _ in 0..count {
             columns.push(RelationColumn {
                 is_key: reader.u8("RelationColumn.flags")? & 1 == 1,

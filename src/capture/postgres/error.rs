@@ -46,6 +46,13 @@ pub enum SourceError {
         /// What the server said.
         error: Box<ServerError>,
     },
+    /// A command of ours is wrong: a bug.
+    Internal {
+        /// What was going on.
+        during: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The server does not let us in, or the role lacks a right: only a person can help.
     Permission {
         /// What is missing.
@@ -84,6 +91,7 @@ impl SourceError {
             | SourceError::Closed { .. }
             | SourceError::Decode { .. }
             | SourceError::SlotInUse { .. }
+            | SourceError::Internal { .. }
             | SourceError::Server { .. } => None,
         }
     }
@@ -95,6 +103,9 @@ impl SourceError {
         match error.sqlstate.as_str() {
             "57P01" | "57P02" | "57P03" | "08006" | "53300" => {
                 SourceError::Closed { during, reason: error.to_string() }
+            }
+            "42601" | "42703" | "42883" => {
+                SourceError::Internal { during, reason: error.to_string() }
             }
             "42501" => SourceError::permission(
                 format!("{during}: {error}"),
@@ -122,6 +133,9 @@ impl fmt::Display for SourceError {
             }
             SourceError::Server { during, error } => {
                 write!(formatter, "PostgreSQL refused while {during}: {error}")
+            }
+            SourceError::Internal { during, reason } => {
+                write!(formatter, "a command while {during} is wrong: {reason}")
             }
             SourceError::Permission { message, .. }
             | SourceError::Configuration { message, .. } => formatter.write_str(message),

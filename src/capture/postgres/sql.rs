@@ -258,6 +258,13 @@ fn failed(error: &tokio_postgres::Error) -> SourceError {
     let during = "running a query";
     match error.as_db_error() {
         Some(server) => SourceError::from_server(during, server_error(server)),
-        None => SourceError::Closed { during, reason: describe(error) },
+        None if error.is_closed() || is_io(error) => {
+            SourceError::Closed { during, reason: describe(error) }
+        }
+        None => SourceError::Internal { during, reason: describe(error) },
     }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
 }

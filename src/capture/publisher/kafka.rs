@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ffi::CString;
+use std::ops::Range;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -58,6 +61,10 @@ pub struct KafkaPublisher {
     routes: RwLock<Vec<KafkaRoute>>,
     /// Topics that are known to exist.
     known: Mutex<HashSet<String>>,
+    /// Bytes of records that are sent and not acknowledged. Whoever polls sends records of ours too,
+    /// and must never wait for room, so that the bound is kept here and the client's own queue is
+    /// larger.
+    in_flight_bytes: AtomicUsize,
     /// Signalled when acknowledgements have made room.
     room: (Mutex<()>, Condvar),
     /// The first failure; after it nothing is sent.
@@ -67,6 +74,8 @@ pub struct KafkaPublisher {
 
 struct KafkaRoute {
     topic: Topic,
+    /// Its records never wait for room.
+    internal: bool,
     name: String,
     headers: Vec<(CString, Vec<u8>)>,
     schema: Option<Vec<u8>>,
@@ -102,6 +111,7 @@ impl KafkaPublisher {
             settings,
             routes: RwLock::new(Vec::new()),
             known: Mutex::new(HashSet::new()),
+            in_flight_bytes: AtomicUsize::new(0),
             room: (Mutex::new(()), Condvar::new()),
             failure: Mutex::new(None),
             metrics,
@@ -158,14 +168,31 @@ impl KafkaPublisher {
         self.producer.send(route.topic, &outgoing)
     }
 
-    /// Sends one record, waiting for room as long as `go_on` says.
-    fn send_waiting(
+    /// Waits for room as long as `go_on` says.
+    fn wait_for_room(&self, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        while self.in_flight_bytes.load(Ordering::Relaxed) >= self.settings.queue_bytes {
+            if let Some(error) = self.failure() {
+                return Err(error);
+            }
+            if !go_on() {
+                return Err(PublishError::Stopped);
+            }
+            let lock = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
+        }
+        Ok(())
+    }
+
+    /// Sends one record; the client's queue is full only if its bound is far below ours.
+    fn send_or_wait(
         &self,
         (route, record): (&KafkaRoute, &Record),
         batch: &Batch<'_>,
         position: &mut Vec<u8>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(), PublishError> {
+        let bytes = weight(record);
+        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
         loop {
             match self.send_one(route, batch, record, position) {
                 Ok(()) => return Ok(()),
@@ -180,7 +207,7 @@ impl KafkaPublisher {
                     drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
                 }
                 Err(Refused::Failed { code, reason }) => {
-                    let bytes = record.value.as_ref().map_or(0, std::ops::Range::len);
+                    let bytes = record.value.as_ref().map_or(0, Range::len);
                     let place = record.position.map(|place| place.to_string()).unwrap_or_default();
                     return Err(undeliverable(code, reason, &route.name, &place, bytes));
                 }
@@ -240,6 +267,14 @@ impl KafkaPublisher {
     }
 }
 
+/// What a record in flight weighs beside its key and value: headers and the client's bookkeeping.
+const RECORD_BYTES: usize = 256;
+
+fn weight(record: &Record) -> usize {
+    let length = |range: &Option<Range<usize>>| range.as_ref().map_or(0, Range::len);
+    length(&record.key) + length(&record.value) + RECORD_BYTES
+}
+
 /// librdkafka's word for: let the partitioner choose.
 const BY_KEY: i32 = -1;
 
@@ -286,7 +321,8 @@ impl Publisher for KafkaPublisher {
             .collect();
         let schema = route.schema.map(String::into_bytes);
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        routes.push(KafkaRoute { topic, name: route.topic, headers, schema });
+        let internal = route.internal;
+        routes.push(KafkaRoute { topic, internal, name: route.topic, headers, schema });
         Ok(RouteId(u32::try_from(routes.len() - 1).unwrap_or(u32::MAX)))
     }
 
@@ -299,16 +335,21 @@ impl Publisher for KafkaPublisher {
         for record in batch.records {
             let place = usize::try_from(record.route.0).unwrap_or(usize::MAX);
             let Some(route) = routes.get(place) else { continue };
-            self.send_waiting((route, record), &batch, &mut position, go_on)?;
+            if !route.internal {
+                self.wait_for_room(go_on)?;
+            }
+            self.send_or_wait((route, record), &batch, &mut position, go_on)?;
         }
         Ok(())
     }
 
     fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError> {
         let mut slowest = None;
+        let mut freed = 0;
         self.producer.poll(timeout, |event| match event {
-            Event::Delivered { opaque, latency } => {
+            Event::Delivered { opaque, bytes, latency } => {
                 slowest = slowest.max(Some(latency));
+                freed += bytes + RECORD_BYTES;
                 let receipt = Receipt::from_bits(opaque);
                 match acks.last_mut() {
                     Some(last) if last.receipt == receipt => last.records += 1,
@@ -321,12 +362,12 @@ impl Publisher for KafkaPublisher {
             Event::Trouble { code, reason, fatal } => self.trouble(code, reason, fatal),
             Event::Log { level, text } => match level {
                 ..=3 => tracing::warn!(text, "librdkafka"),
-                4..=5 => tracing::info!(text, "librdkafka"),
                 _ => tracing::debug!(text, "librdkafka"),
             },
         });
         if let Some(latency) = slowest {
             self.metrics.delivery_seconds.observe(latency.as_secs_f64());
+            self.in_flight_bytes.fetch_sub(freed, Ordering::Relaxed);
             self.room.1.notify_all();
         }
         let length = i64::try_from(self.producer.queue_length()).unwrap_or(i64::MAX);

@@ -81,6 +81,8 @@ pub(super) enum Event<'a> {
     Delivered {
         /// The record's opaque.
         opaque: u64,
+        /// Size of its key and value.
+        bytes: usize,
         /// From the call that sent it to now.
         latency: Duration,
     },
@@ -366,7 +368,8 @@ fn deliveries(event: *mut sys::rd_kafka_event_t, each: &mut impl FnMut(Event<'_>
             // SAFETY: `message` is valid.
             let micros = unsafe { sys::rd_kafka_message_latency(message) };
             let latency = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
-            each(Event::Delivered { opaque, latency });
+            let bytes = message.key_len + message.len;
+            each(Event::Delivered { opaque, bytes, latency });
         } else {
             // SAFETY: a message's topic handle is valid while the message is.
             let topic = unsafe { text_at(sys::rd_kafka_topic_name(message.rkt)) };

@@ -18,6 +18,8 @@ pub struct Route {
     pub headers: Vec<(String, String)>,
     /// Value of the header `cdc.schema`, which stands last.
     pub schema: Option<String>,
+    /// Records of ours, such as state: they are few and never wait for room.
+    pub internal: bool,
 }
 
 /// One record; its bytes lie in its batch.

@@ -47,7 +47,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("batch.num.messages", "20000"),
     ("compression.type", "lz4"),
     ("message.max.bytes", "1048576"),
-    ("queue.buffering.max.messages", "500000"),
+    ("queue.buffering.max.messages", "0"),
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("log.connection.close", "false"),
@@ -64,13 +64,16 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("log.queue", "true"),
 ];
 
+/// Room in the client's queue beyond our own bound, for records of ours and for the largest record.
+const QUEUE_SLACK_KIB: usize = 1 << 20;
+
 impl PublisherSettings {
     /// All properties of the producer, the later ones over the earlier ones.
     pub(super) fn properties(&self) -> Vec<(String, String)> {
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let queue = self.queue_bytes.div_ceil(1024).max(1).to_string();
+        let queue = (self.queue_bytes.div_ceil(1024) + QUEUE_SLACK_KIB).to_string();
         let mut all = owned(DEFAULTS);
         all.push(("queue.buffering.max.kbytes".to_owned(), queue));
         all.extend(self.producer.iter().cloned());

@@ -8,7 +8,7 @@ use crate::capture::value::ValueError;
 
 /// One row, taken apart. The same value is filled again for the next row.
 #[derive(Clone, Debug, Default)]
-pub struct CopyRow {
+pub(super) struct CopyRow {
     bytes: Vec<u8>,
     /// Where each column ends in `bytes`; `None` is NULL.
     columns: Vec<Option<(usize, usize)>>,
@@ -20,7 +20,7 @@ impl CopyRow {
     /// # Errors
     ///
     /// It ends in a backslash, which the server never writes.
-    pub fn parse(&mut self, line: &[u8]) -> Result<(), ValueError> {
+    pub(super) fn parse(&mut self, line: &[u8]) -> Result<(), ValueError> {
         self.bytes.clear();
         self.columns.clear();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -37,7 +37,7 @@ impl CopyRow {
     }
 
     /// How many columns it has.
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.columns.len()
     }
 }

@@ -9,8 +9,8 @@ mod copy;
 mod plan;
 mod worker;
 
-pub use plan::PlannedTable;
-pub use plan::plan;
+pub(super) use plan::PlannedTable;
+pub(super) use plan::plan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,11 +49,11 @@ use crate::time::UnixMicros;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A table that is being read.
-pub struct ReadingTable {
+pub(super) struct ReadingTable {
     /// What is planned.
-    pub planned: PlannedTable,
+    pub(super) planned: PlannedTable,
     /// Writes its rows.
-    pub ready: Arc<ReadyTable>,
+    pub(super) ready: Arc<ReadyTable>,
     /// Rows read so far, as a metric too.
     rows: RowCount,
 }
@@ -73,7 +73,7 @@ impl RowCount {
 
 impl ReadingTable {
     /// Ready to be read.
-    pub fn new(planned: PlannedTable, ready: Arc<ReadyTable>, metrics: &Metrics) -> Self {
+    pub(super) fn new(planned: PlannedTable, ready: Arc<ReadyTable>, metrics: &Metrics) -> Self {
         let metric = metrics.snapshot_rows.with_label_values(&[&ready.name]);
         metric.set(0);
         let rows = RowCount { count: AtomicI64::new(0), metric };
@@ -83,33 +83,31 @@ impl ReadingTable {
 
 /// What all reads of one snapshot say of themselves.
 #[derive(Clone, Debug)]
-pub struct ReadSource {
+pub(super) struct ReadSource {
     /// Prefix and database.
-    pub name: SourceName,
+    pub(super) name: SourceName,
     /// When the snapshot was taken.
-    pub time: UnixMicros,
+    pub(super) time: UnixMicros,
     /// A transaction id of that moment.
-    pub xid: Option<u64>,
+    pub(super) xid: Option<u64>,
     /// Position of the snapshot in the log.
-    pub lsn: Lsn,
+    pub(super) lsn: Lsn,
 }
 
 /// One reading of tables.
-pub struct Reading<'a> {
+pub(super) struct Reading<'a> {
     /// Settings.
-    pub settings: &'a CaptureSettings,
+    pub(super) settings: &'a CaptureSettings,
     /// The destination.
-    pub publisher: &'a dyn Publisher,
+    pub(super) publisher: &'a dyn Publisher,
     /// Acknowledgements.
-    pub deliveries: &'a Deliveries,
-    /// Metrics.
-    pub metrics: &'a Metrics,
+    pub(super) deliveries: &'a Deliveries,
     /// Health.
-    pub health: &'a Health,
+    pub(super) health: &'a Health,
     /// Ends the reading.
-    pub stop: &'a Stop,
+    pub(super) stop: &'a Stop,
     /// Tables, in order.
-    pub tables: Vec<ReadingTable>,
+    pub(super) tables: Vec<ReadingTable>,
     snapshot_name: String,
     /// What `pg_current_snapshot()` says in the parent.
     snapshot_text: String,
@@ -121,36 +119,34 @@ pub struct Reading<'a> {
 
 /// Which snapshot is read, and which positions its reads get.
 #[derive(Clone, Debug)]
-pub struct ReadFrom {
+pub(super) struct ReadFrom {
     /// Name under which it is exported.
-    pub snapshot_name: String,
+    pub(super) snapshot_name: String,
     /// What `pg_current_snapshot()` says in the parent.
-    pub snapshot_text: String,
+    pub(super) snapshot_text: String,
     /// Epoch of the reads.
-    pub epoch: u64,
+    pub(super) epoch: u64,
     /// First place in the order of publication.
-    pub first_position: u64,
+    pub(super) first_position: u64,
 }
 
 /// What the reading shares with its threads' owner.
-pub struct Surroundings<'a> {
+pub(super) struct Surroundings<'a> {
     /// Settings.
-    pub settings: &'a CaptureSettings,
+    pub(super) settings: &'a CaptureSettings,
     /// The destination.
-    pub publisher: &'a dyn Publisher,
+    pub(super) publisher: &'a dyn Publisher,
     /// Acknowledgements.
-    pub deliveries: &'a Deliveries,
-    /// Metrics.
-    pub metrics: &'a Metrics,
+    pub(super) deliveries: &'a Deliveries,
     /// Health.
-    pub health: &'a Health,
+    pub(super) health: &'a Health,
     /// Ends the reading.
-    pub stop: &'a Stop,
+    pub(super) stop: &'a Stop,
 }
 
 impl<'a> Reading<'a> {
     /// Prepares a reading.
-    pub fn new(
+    pub(super) fn new(
         around: &Surroundings<'a>,
         tables: Vec<ReadingTable>,
         from: ReadFrom,
@@ -176,7 +172,6 @@ impl<'a> Reading<'a> {
             settings: around.settings,
             publisher: around.publisher,
             deliveries: around.deliveries,
-            metrics: around.metrics,
             health: around.health,
             stop: around.stop,
             tables,
@@ -209,7 +204,7 @@ impl<'a> Reading<'a> {
     /// # Errors
     ///
     /// The source or the destination fails, or we are asked to stop.
-    pub fn run(
+    pub(super) fn run(
         &self,
         mut table_done: impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
     ) -> Result<u64, CaptureError> {

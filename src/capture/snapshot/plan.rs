@@ -8,7 +8,6 @@ use crate::capture::catalog::TableFacts;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication::PublishedTable;
-use crate::oid::Oid;
 use crate::table::TableName;
 use crate::table::quote_identifier;
 
@@ -17,30 +16,28 @@ const RANGE_BLOCKS: i64 = 16_384;
 
 /// A table to read.
 #[derive(Clone, Debug)]
-pub struct PlannedTable {
+pub(in crate::capture) struct PlannedTable {
     /// The table.
-    pub oid: Oid,
-    /// Its name.
-    pub name: TableName,
+    pub(in crate::capture) name: TableName,
     /// Its columns as they are read.
-    pub shape: Shape,
+    pub(in crate::capture) shape: Shape,
     /// Rows by the planner's estimate, for progress.
-    pub estimated_rows: u64,
+    pub(in crate::capture) estimated_rows: u64,
     /// Its pieces, in order.
-    pub ranges: Vec<String>,
+    pub(in crate::capture) ranges: Vec<String>,
 }
 
 /// A piece of a table.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(super) struct Job {
     /// Table, by its place in the plan.
-    pub table: usize,
+    pub(in crate::capture) table: usize,
     /// Place among the table's pieces.
-    pub place: usize,
+    pub(in crate::capture) place: usize,
     /// Its receipt.
-    pub number: u32,
+    pub(in crate::capture) number: u32,
     /// The COPY command.
-    pub command: Arc<str>,
+    pub(in crate::capture) command: Arc<str>,
 }
 
 /// Plans the reading of tables, in their order; tables without columns have nothing to read.
@@ -50,7 +47,7 @@ pub struct Job {
 /// # Errors
 ///
 /// The server cannot be asked.
-pub fn plan(
+pub(in crate::capture) fn plan(
     sql: &Sql,
     tables: &[(PublishedTable, TableFacts)],
     pieces: bool,
@@ -72,13 +69,7 @@ pub fn plan(
             .iter()
             .flat_map(|leaf| leaf.commands(&list.join(", "), filter, pieces))
             .collect();
-        planned.push(PlannedTable {
-            oid: facts.oid,
-            name: facts.name.clone(),
-            shape,
-            estimated_rows,
-            ranges,
-        });
+        planned.push(PlannedTable { name: facts.name.clone(), shape, estimated_rows, ranges });
     }
     Ok(planned)
 }
@@ -149,8 +140,8 @@ fn leaves(sql: &Sql, facts: &TableFacts) -> Result<Vec<Leaf>, SourceError> {
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
          greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE CASE WHEN $2 THEN c.oid IN (SELECT relid FROM pg_partition_tree($1) WHERE isleaf) \
-               ELSE c.oid = $1 END ORDER BY c.oid",
+         WHERE CASE WHEN $2 THEN c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf) \
+               ELSE c.oid = $1::oid END ORDER BY c.oid",
         &[&facts.oid.0, &facts.partitioned],
     )?;
     let may_read_all = rows.iter().all(|row| row.get::<_, bool>(5));

@@ -91,8 +91,7 @@ pub(super) struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     pub(super) fn new(reading: &'a Reading<'a>) -> Self {
-        let mut clock = ClockText::default();
-        clock.render(UnixMicros::now());
+        let clock = ClockText::default();
         Sender { reading, output: Output::default(), records: Vec::new(), clock }
     }
 
@@ -105,6 +104,9 @@ impl<'a> Sender<'a> {
         number: u32,
     ) -> Result<(), CaptureError> {
         let Some(source) = self.reading.markers.get(marker) else { return Ok(()) };
+        if self.records.is_empty() {
+            self.clock.render(UnixMicros::now());
+        }
         let start = self.output.bytes.len();
         let key = table.writer.has_key().then(|| {
             table.writer.write_key(row, None, &mut self.output);
@@ -158,7 +160,6 @@ impl<'a> Sender<'a> {
         drop(next);
         self.output.bytes.clear();
         self.records.clear();
-        self.clock.render(UnixMicros::now());
         Ok(sent?)
     }
 }

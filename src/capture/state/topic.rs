@@ -56,7 +56,8 @@ impl TopicStore {
     ) -> Result<Self, PublishError> {
         let spec = TopicSpec { name: topic.clone(), compacted: true, internal: true };
         publisher.prepare(&[spec])?;
-        let route = publisher.route(Route { topic: topic.clone(), ..Route::default() })?;
+        let route =
+            publisher.route(Route { topic: topic.clone(), internal: true, ..Route::default() })?;
         Ok(TopicStore { kafka, topic, slot, publisher, route })
     }
 

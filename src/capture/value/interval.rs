@@ -108,7 +108,8 @@ impl Interval {
         let hours = signed(time / 3_600_000_000);
         let minutes = signed(time / 60_000_000 % 60);
         let seconds = signed(time / 1_000_000 % 60) + signed(time % 1_000_000) / 1_000_000.0;
-        let days = (self.years * 12 + self.months) as f64 * DAYS_PER_MONTH + self.days as f64;
+        let months = self.years as f64 * 12.0 + self.months as f64;
+        let days = months * DAYS_PER_MONTH + self.days as f64;
         ((((days * 24.0 + hours) * 60.0 + minutes) * 60.0 + seconds) * 1_000_000.0) as i64
     }
 

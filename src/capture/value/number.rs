@@ -42,13 +42,16 @@ impl<'a> Decimal<'a> {
             Some((b'-', digits)) => (true, digits),
             _ => (false, text),
         };
-        let (whole, fraction) = match memchr::memchr(b'.', digits) {
+        let (whole, point_and_fraction) = match memchr::memchr(b'.', digits) {
             Some(at) => digits.split_at_checked(at).unwrap_or_default(),
             None => (digits, &[][..]),
         };
-        let fraction = fraction.get(1..).unwrap_or_default();
+        let fraction = point_and_fraction.get(1..).unwrap_or_default();
         let all_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
-        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+        // The text may be written as a JSON number, which neither begins with a needless zero nor
+        // ends in a point.
+        let needless = matches!(whole, [b'0', _, ..]) || point_and_fraction == b".";
+        if whole.is_empty() || needless || !all_digits(whole) || !all_digits(fraction) {
             return Err(ValueError::Syntax { expected: "a decimal number" });
         }
         Ok(Decimal::Finite(FiniteDecimal { negative, whole, fraction }))
@@ -174,7 +177,7 @@ mod tests {
 
     #[test]
     fn refuses_what_numeric_never_prints() {
-        for text in ["", "-", ".", "1e5", "1.2.3", "+1", " 1", "nan"] {
+        for text in ["", "-", ".", "1e5", "1.2.3", "+1", " 1", "nan", "1.", "00", "-01.5"] {
             assert!(Decimal::parse(text.as_bytes()).is_err(), "{text}");
         }
     }

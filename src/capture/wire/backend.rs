@@ -3,12 +3,14 @@
 //! Spec: PostgreSQL 18, "Message Formats", protocol 3.0.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::capture::wire::DecodeError;
 use crate::capture::wire::Reader;
 
-/// Largest body that a frame may announce: the protocol's own limit of 1 GiB on a message.
-const FRAME_BYTES_MAX: usize = 1 << 30;
+/// What a frame may announce: a length counts its own four bytes, and no body is above 1 GiB, the
+/// server's limit on a message.
+const FRAME_LENGTHS: RangeInclusive<usize> = 4..=(1 << 30) + 4;
 
 /// One framed message: its tag and its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +34,8 @@ pub fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let _tag = reader.u8("Frame.tag")?;
     let length = reader.count32("Frame.length")?;
-    if !(4..=FRAME_BYTES_MAX).contains(&length) {
-        let value = i64::try_from(length).unwrap_or(i64::MAX);
-        return Err(DecodeError::NegativeLength { field: "Frame.length", value });
+    if !FRAME_LENGTHS.contains(&length) {
+        return Err(DecodeError::WrongLength { field: "Frame.length", value: length });
     }
     Ok(Some(length.saturating_add(1)))
 }
@@ -162,7 +163,7 @@ fn authentication<'a>(reader: &mut Reader<'a>) -> Result<BackendMessage<'a>, Dec
 
 fn data_row<'a>(reader: &mut Reader<'a>) -> Result<Vec<Option<&'a [u8]>>, DecodeError> {
     let count = reader.count16("DataRow.columns")?;
-    let mut row = Vec::with_capacity(count.min(reader.left()));
+    let mut row = Vec::with_capacity(count.min(reader.left() / 4));
     for _ in 0..count {
         row.push(match reader.i32("DataRow.length")? {
             -1 => None,

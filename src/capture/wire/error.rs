@@ -23,6 +23,13 @@ pub enum DecodeError {
         /// What was found.
         value: i64,
     },
+    /// A length is one that no message has.
+    WrongLength {
+        /// The field.
+        field: &'static str,
+        /// What was found.
+        value: usize,
+    },
     /// The message goes on after its last field.
     TrailingBytes {
         /// The message.
@@ -52,6 +59,9 @@ impl fmt::Display for DecodeError {
             }
             DecodeError::NegativeLength { field, value } => {
                 write!(formatter, "{field} is {value}, expected 0 or more")
+            }
+            DecodeError::WrongLength { field, value } => {
+                write!(formatter, "{field} is {value}, which no message has")
             }
             DecodeError::TrailingBytes { message, left } => {
                 write!(formatter, "{left} bytes follow the last field of {message}")

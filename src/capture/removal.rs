@@ -1,0 +1,150 @@
+//! What `cdc-agent drop` removes: the slot, what is stored of it, and a publication that was created
+//! for it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::capture::CaptureError;
+use crate::capture::pipeline::Pipeline;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::publication;
+use crate::capture::postgres::publication::Publication;
+use crate::capture::postgres::slot;
+use crate::capture::postgres::slot::Slot;
+use crate::capture::publisher::Receipt;
+use crate::capture::settings::CaptureSettings;
+use crate::capture::state::State;
+use crate::capture::state::Stored;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+
+/// What belongs to a slot.
+pub struct Belongings {
+    settings: Arc<CaptureSettings>,
+    sql: Sql,
+    slot: Option<Slot>,
+    publication: Option<Publication>,
+    tables: usize,
+    pipeline: Pipeline,
+    state: Option<State>,
+}
+
+/// Looks for everything that belongs to the settings' slot.
+///
+/// # Errors
+///
+/// Source or destination cannot be reached.
+pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, CaptureError> {
+    let settings = Arc::new(settings.clone());
+    let sql = Sql::open(&settings.source, runtime)?;
+    let pipeline = Pipeline::connect(&settings, runtime, &Metrics::default(), &Health::default())?;
+    let state = pipeline.store.load()?;
+    let slot = slot::find_slot(&sql, &settings.slot)?;
+    let publication = publication::find_publication(&sql, &settings.publication)?;
+    let tables = publication::published_tables(&sql, &settings.publication)?.len();
+    Ok(Belongings { settings, sql, slot, publication, tables, pipeline, state })
+}
+
+impl Belongings {
+    /// Whether there is nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.slot.is_none() && self.own_publication().is_none() && self.state.is_none()
+    }
+
+    /// The publication, if we created it for this slot.
+    fn own_publication(&self) -> Option<&Publication> {
+        self.publication
+            .as_ref()
+            .filter(|known| known.created_for.as_deref() == Some(&*self.settings.slot))
+    }
+
+    /// Removes it all: the slot first, so that nothing is kept for it, the state last.
+    ///
+    /// # Errors
+    ///
+    /// The slot is in use, or source or destination refuse.
+    pub fn remove(&self) -> Result<(), CaptureError> {
+        if let Some(found) = &self.slot {
+            if found.active {
+                let application = &self.settings.source.application_name;
+                let holder = slot::slot_holder(&self.sql, &self.settings.slot, application)?;
+                let holder = holder.map(|(text, _)| text).unwrap_or_default();
+                return Err(SourceError::configuration(
+                    format!("slot \"{}\" is in use by {holder}", self.settings.slot),
+                    "stop it first",
+                )
+                .into());
+            }
+            slot::drop_slot(&self.sql, &self.settings.slot)?;
+        }
+        if self.own_publication().is_some() {
+            self.sql.execute(&publication::drop_command(&self.settings.publication))?;
+        }
+        if let Some(state) = &self.state {
+            let deliveries = &self.pipeline.deliveries;
+            let number = deliveries.new_awaited();
+            match self.pipeline.store.forget(state, Receipt::Awaited(number))? {
+                Stored::Now => deliveries.forget_awaited(number),
+                Stored::WhenAcknowledged => deliveries.wait_for(number, &Stop::default())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Belongings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.settings.slot;
+        match &self.slot {
+            Some(slot) => {
+                let kept = slot.current_lsn.bytes_since(slot.restart_lsn.unwrap_or_default());
+                writeln!(
+                    formatter,
+                    "slot {name}: database {}, {}, confirmed {}, keeps {} MiB of log ({})",
+                    slot.database.as_deref().unwrap_or("none"),
+                    if slot.active { "in use" } else { "not in use" },
+                    slot.confirmed_flush_lsn.unwrap_or_default(),
+                    Mebibytes(kept),
+                    slot.wal_status.as_deref().unwrap_or("unknown"),
+                )?;
+            }
+            None => writeln!(formatter, "slot {name}: does not exist")?,
+        }
+        let publication = &self.settings.publication;
+        match (&self.publication, self.own_publication()) {
+            (Some(_), Some(_)) => {
+                writeln!(formatter, "publication {publication}: ours, {} tables", self.tables)?;
+            }
+            (Some(_), None) => writeln!(
+                formatter,
+                "publication {publication}: not created by cdc-agent for this slot; it stays"
+            )?,
+            _ => writeln!(formatter, "publication {publication}: does not exist")?,
+        }
+        match &self.state {
+            Some(state) => writeln!(
+                formatter,
+                "state: epoch {}, position {}, {} tables, reading {}",
+                state.slot.epoch,
+                state.slot.lsn,
+                state.tables.len(),
+                if state.slot.complete { "complete" } else { "not complete" }
+            ),
+            None => writeln!(formatter, "state: none"),
+        }
+    }
+}
+
+/// Bytes, shown in units of 2^20.
+struct Mebibytes(u64);
+
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.0 / (1 << 20) * 10 + self.0 % (1 << 20) * 10 / (1 << 20);
+        write!(formatter, "{}.{}", tenths / 10, tenths % 10)
+    }
+}

@@ -1,0 +1,415 @@
+//! The agent's settings, composed from every stage's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::capture::CaptureSettings;
+use crate::capture::ConversionFailure;
+use crate::capture::Destination;
+use crate::capture::NameList;
+use crate::capture::PublicationAutocreate;
+use crate::capture::SnapshotMode;
+use crate::capture::TableFilter;
+use crate::capture::Times;
+use crate::capture::change::BinaryMode;
+use crate::capture::change::DecimalFormat;
+use crate::capture::change::DecimalMode;
+use crate::capture::change::Fidelity;
+use crate::capture::change::HstoreMode;
+use crate::capture::change::IntervalMode;
+use crate::capture::change::TimePrecisionMode;
+use crate::capture::change::ValueSettings;
+use crate::capture::postgres::SourceSettings;
+use crate::capture::postgres::conninfo::ConnInfo;
+use crate::capture::publisher::PublisherSettings;
+use crate::capture::publisher::TopicCreation;
+use crate::config::ConfigError;
+use crate::config::RawConfig;
+use crate::config::file;
+use crate::envelope::Operation;
+use crate::kafka::KafkaSettings;
+use crate::secret::Secret;
+use crate::telemetry::log::LogFormat;
+
+/// What the agent's process is asked to do.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The capture.
+    pub capture: CaptureSettings,
+    /// The process around it.
+    pub process: ProcessSettings,
+}
+
+/// What surrounds the capture.
+#[derive(Clone, Debug)]
+pub struct ProcessSettings {
+    /// Where `/metrics` and `/health` answer; `None`: nowhere.
+    pub http: Option<SocketAddr>,
+    /// The address was asked for: a port that is taken is an error.
+    pub http_asked: bool,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// Level or filter of the log.
+    pub log_level: String,
+}
+
+impl ProcessSettings {
+    /// Reads them first, because the log needs them.
+    pub fn new(raw: &mut RawConfig) -> Self {
+        let address = raw.text("http").to_owned();
+        let http = match address.as_str() {
+            "none" => None,
+            address => match address.parse() {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    let message =
+                        format!("found \"{address}\", expected ADDRESS:PORT as in 127.0.0.1:8383");
+                    raw.fail("http", message);
+                    None
+                }
+            },
+        };
+        let json = raw.text("log.format") == "json";
+        ProcessSettings {
+            http,
+            http_asked: raw.given("http").is_some(),
+            log_format: if json { LogFormat::Json } else { LogFormat::Text },
+            log_level: raw.text("log.level").to_owned(),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Checks everything that was given.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn new(
+        mut raw: RawConfig,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let process = ProcessSettings::new(&mut raw);
+        let source = source(&mut raw, &environment);
+        let slot = raw.text("slot.name").to_owned();
+        if let Err(message) = check_slot_name(&slot) {
+            raw.fail("slot.name", message);
+        }
+        let or = |text: &str, otherwise: &str| {
+            if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+        };
+        let database = source.as_ref().map(|source| source.database.clone()).unwrap_or_default();
+        let prefix = or(raw.text("topic.prefix"), &database);
+        if !prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+            let message =
+                format!("found \"{prefix}\", expected letters, digits, dots, underscores, hyphens");
+            raw.fail("topic.prefix", message);
+        }
+        let publication = or(raw.text("publication.name"), &slot);
+        let destination = destination(&mut raw, &slot, &environment);
+        let tables = table_filter(&mut raw);
+        let skipped = skipped_operations(&mut raw);
+        let values = value_settings(&mut raw);
+        let errors = raw.take_errors();
+        let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
+        else {
+            return Err(errors);
+        };
+        let capture = CaptureSettings {
+            autocreate: match raw.text("publication.autocreate.mode") {
+                "all_tables" => PublicationAutocreate::AllTables,
+                "no_tables" => PublicationAutocreate::NoTables,
+                "disabled" => PublicationAutocreate::Disabled,
+                _ => PublicationAutocreate::Filtered,
+            },
+            slot,
+            publication,
+            prefix,
+            source,
+            destination,
+            tables,
+            values,
+            conversion_failure: match raw.text("event.converting.failure.handling.mode") {
+                "warn" => ConversionFailure::Warn,
+                "skip" => ConversionFailure::Skip,
+                _ => ConversionFailure::Fail,
+            },
+            skipped,
+            tombstones: raw.flag("tombstones.on.delete"),
+            context_headers: raw.flag("extended.headers.enabled"),
+            snapshot_mode: match raw.text("snapshot.mode") {
+                "initial_only" => SnapshotMode::InitialOnly,
+                "no_data" => SnapshotMode::NoData,
+                _ => SnapshotMode::Initial,
+            },
+            snapshot_threads: count(&raw, "snapshot.max.threads"),
+            source_queue_bytes: queue_bytes(&raw) / SOURCE_QUEUE_SHARE,
+            times: times(&raw),
+            slot_retries: u32::try_from(raw.number("slot.max.retries")).unwrap_or(u32::MAX),
+            retained_wal_warning_bytes: raw.number("retained.wal.warning.bytes"),
+        };
+        Ok(AgentConfig { capture, process })
+    }
+}
+
+/// One part of so many of all queues' bytes is for what waits between the source and the encoder;
+/// half is for the producer, the rest is slack for records on their way.
+const SOURCE_QUEUE_SHARE: usize = 4;
+
+fn count(raw: &RawConfig, name: &str) -> usize {
+    usize::try_from(raw.number(name)).unwrap_or(usize::MAX)
+}
+
+fn queue_bytes(raw: &RawConfig) -> usize {
+    count(raw, "max.queue.size.in.bytes")
+}
+
+fn times(raw: &RawConfig) -> Times {
+    let millis = |name: &str| Duration::from_millis(raw.number(name));
+    Times {
+        startup: millis("startup.timeout.ms"),
+        shutdown: millis("shutdown.timeout.ms"),
+        slot_retry: millis("slot.retry.delay.ms"),
+        status: millis("status.update.interval.ms"),
+        catalog: millis("catalog.interval.ms"),
+    }
+}
+
+/// A slot's name by PostgreSQL's rule.
+fn check_slot_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("no slot is given: use --slot NAME".to_owned());
+    }
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.len() > 63 || !name.chars().all(allowed) {
+        return Err(format!(
+            "found \"{name}\", expected at most 63 lower-case letters, digits and underscores"
+        ));
+    }
+    Ok(())
+}
+
+/// Connection parameters: the DSN's, then `PG*`, then `database.*` of a file.
+fn source(
+    raw: &mut RawConfig,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Option<SourceSettings> {
+    let dsn = match ConnInfo::parse(raw.get("dsn").unwrap_or_default()) {
+        Ok(dsn) => dsn,
+        Err(message) => {
+            raw.fail("dsn", message);
+            return None;
+        }
+    };
+    let mut above = ConnInfo::default();
+    let mut below = ConnInfo::default();
+    for (property, parameter) in [
+        ("database.hostname", "host"),
+        ("database.port", "port"),
+        ("database.user", "user"),
+        ("database.password", "password"),
+        ("database.dbname", "dbname"),
+        ("database.sslmode", "sslmode"),
+        ("database.sslrootcert", "sslrootcert"),
+        ("database.sslcert", "sslcert"),
+        ("database.sslkey", "sslkey"),
+    ] {
+        let Some(given) = raw.given(property) else { continue };
+        let from_file = given.origin == crate::config::Origin::File;
+        let info = if from_file { &mut below } else { &mut above };
+        // The names are the table's own, so that they are known.
+        info.set(parameter, given.value.clone()).ok();
+    }
+    let info = dsn.or(above).or(ConnInfo::from_environment(environment)).or(below);
+    match SourceSettings::new(&info, raw.text("application.name")) {
+        Ok(mut source) => {
+            if info.get("connect_timeout").is_none() {
+                source.connect_timeout = Duration::from_millis(raw.number("connect.timeout.ms"));
+            }
+            Some(source)
+        }
+        Err(message) => {
+            raw.fail("dsn", message);
+            None
+        }
+    }
+}
+
+fn destination(
+    raw: &mut RawConfig,
+    slot: &str,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Option<Destination> {
+    let to = raw.text("to").to_owned();
+    let state = match raw.text("state") {
+        "" => PathBuf::from(environment("STATE_DIRECTORY").unwrap_or_else(|| ".".to_owned()))
+            .join(format!("{slot}.state")),
+        path => PathBuf::from(path),
+    };
+    match to.split_once(':') {
+        _ if to == "kafka" => Some(Destination::Kafka(publisher(raw))),
+        _ if to == "stdout" => Some(Destination::Stdout { state }),
+        Some(("file", path)) if !path.is_empty() => {
+            Some(Destination::File { path: PathBuf::from(path), state })
+        }
+        _ => {
+            raw.fail("to", format!("found \"{to}\", expected kafka, stdout or file:PATH"));
+            None
+        }
+    }
+}
+
+fn publisher(raw: &mut RawConfig) -> PublisherSettings {
+    let replication = raw.text("topic.creation.default.replication.factor").to_owned();
+    let replication_factor = replication.parse().unwrap_or_else(|_| {
+        let message = format!("found \"{replication}\", expected a number, or -1");
+        raw.fail("topic.creation.default.replication.factor", message);
+        -1
+    });
+    let own = ["partitions", "replication.factor"];
+    let config = raw
+        .family("topic.creation.default.")
+        .into_iter()
+        .filter(|(name, _)| !own.contains(&name.as_str()))
+        .collect();
+    let client = raw.family("kafka.").into_iter();
+    let producer = raw.family("producer.").into_iter().map(|(name, value)| match name.as_str() {
+        // The Java client's name for the same limit.
+        "max.request.size" => ("message.max.bytes".to_owned(), value),
+        _ => (name, value),
+    });
+    PublisherSettings {
+        kafka: KafkaSettings {
+            brokers: raw.text("bootstrap.servers").to_owned(),
+            client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
+        },
+        producer: producer.collect(),
+        queue_bytes: queue_bytes(raw) / 2,
+        topics: TopicCreation {
+            enabled: raw.flag("topic.creation.enable"),
+            partitions: i32::try_from(raw.number("topic.creation.default.partitions"))
+                .unwrap_or(i32::MAX),
+            replication_factor,
+            config,
+        },
+    }
+}
+
+fn table_filter(raw: &mut RawConfig) -> TableFilter {
+    for (include, exclude) in [
+        ("schema.include.list", "schema.exclude.list"),
+        ("table.include.list", "table.exclude.list"),
+    ] {
+        let both = [include, exclude].iter().all(|name| !raw.text(name).is_empty());
+        if both {
+            raw.fail(include, format!("{exclude} is given too, expected one of them"));
+        }
+    }
+    let mut list = |name: &str| match NameList::parse(raw.text(name)) {
+        Ok(list) => list,
+        Err(message) => {
+            raw.fail(name, message);
+            NameList::default()
+        }
+    };
+    TableFilter {
+        schema_include: list("schema.include.list"),
+        schema_exclude: list("schema.exclude.list"),
+        table_include: list("table.include.list"),
+        table_exclude: list("table.exclude.list"),
+    }
+}
+
+fn skipped_operations(raw: &mut RawConfig) -> Vec<Operation> {
+    let text = raw.text("skipped.operations").to_owned();
+    let mut skipped = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
+        skipped.push(match word {
+            "c" => Operation::Create,
+            "u" => Operation::Update,
+            "d" => Operation::Delete,
+            "t" => Operation::Truncate,
+            "r" => Operation::Read,
+            _ => {
+                let message = format!("found \"{word}\", expected c, u, d, t or none");
+                raw.fail("skipped.operations", message);
+                continue;
+            }
+        });
+    }
+    skipped
+}
+
+fn value_settings(raw: &mut RawConfig) -> ValueSettings {
+    let placeholder = raw.text("unavailable.value.placeholder").to_owned();
+    let unavailable = match placeholder.strip_prefix("hex:") {
+        Some(digits) => {
+            let mut bytes = Vec::new();
+            if crate::capture::value::binary::hex(digits.as_bytes(), &mut bytes).is_err() {
+                let message = format!("found \"{digits}\" after hex:, expected pairs of digits");
+                raw.fail("unavailable.value.placeholder", message);
+            }
+            bytes
+        }
+        None => placeholder.into_bytes(),
+    };
+    ValueSettings {
+        decimal: match raw.text("decimal.handling.mode") {
+            "precise" => DecimalMode::Precise,
+            "double" => DecimalMode::Double,
+            _ => DecimalMode::String,
+        },
+        decimal_format: match raw.text("value.converter.decimal.format") {
+            "NUMERIC" => DecimalFormat::Numeric,
+            _ => DecimalFormat::Base64,
+        },
+        interval: match raw.text("interval.handling.mode") {
+            "numeric" => IntervalMode::Numeric,
+            _ => IntervalMode::String,
+        },
+        binary: match raw.text("binary.handling.mode") {
+            "base64" => BinaryMode::Base64,
+            "base64-url-safe" => BinaryMode::Base64UrlSafe,
+            "hex" => BinaryMode::Hex,
+            _ => BinaryMode::Bytes,
+        },
+        hstore: match raw.text("hstore.handling.mode") {
+            "map" => HstoreMode::Map,
+            _ => HstoreMode::Json,
+        },
+        time_precision: match raw.text("time.precision.mode") {
+            "adaptive_time_microseconds" => TimePrecisionMode::AdaptiveTimeMicroseconds,
+            "connect" => TimePrecisionMode::Connect,
+            "isostring" => TimePrecisionMode::IsoString,
+            "microseconds" => TimePrecisionMode::Microseconds,
+            "nanoseconds" => TimePrecisionMode::Nanoseconds,
+            _ => TimePrecisionMode::Adaptive,
+        },
+        include_unknown: raw.flag("include.unknown.datatypes"),
+        money_fraction_digits: u16::try_from(raw.number("money.fraction.digits"))
+            .unwrap_or_default(),
+        unavailable,
+        fidelity: match raw.text("value.fidelity") {
+            "debezium" => Fidelity::Debezium,
+            _ => Fidelity::Exact,
+        },
+        replace_null_with_default: raw.flag("value.converter.replace.null.with.default"),
+        key_schemas: raw.flag("key.converter.schemas.enable"),
+        value_schemas: raw.flag("value.converter.schemas.enable"),
+    }
+}
+
+/// Reads a configuration file into `raw`.
+///
+/// # Errors
+///
+/// The file cannot be read, which is another kind of error than a wrong content.
+pub(super) fn read_file(raw: &mut RawConfig, path: &std::path::Path) -> std::io::Result<()> {
+    let content = std::fs::read_to_string(path)?;
+    match file::parse(path, &content) {
+        Ok(content) => raw.give_file(content),
+        Err(message) => raw.fail(&path.display().to_string(), message),
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Files, flags and environment, made into checked settings.
+//!
+//! Precedence: flag, `--set`, environment (`CDC_AGENT_NAME_WITH_UNDERSCORES`, then libpq's `PG*` and
+//! the password file), file, default. **A Debezium file means what it means in Debezium**: a
+//! connector's JSON and Java properties bring Debezium's and Connect's defaults with them; flags,
+//! environment and TOML have ours.
+//!
+//! All that is wrong is reported at once.
+
+mod agent;
+pub mod file;
+pub mod properties;
+
+pub use agent::AgentConfig;
+pub use agent::ProcessSettings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::properties::Property;
+use crate::config::properties::Support;
+
+/// Prefix of our environment variables.
+const ENVIRONMENT_PREFIX: &str = "CDC_AGENT_";
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// What it is about: a property, a file.
+    pub key: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.key, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody gave one.
+    Default,
+    /// A file.
+    File,
+    /// An environment variable.
+    Environment,
+    /// `--set`.
+    Set,
+    /// A flag of its own.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Origin::Default => "default",
+            Origin::File => "file",
+            Origin::Environment => "environment",
+            Origin::Set => "--set",
+            Origin::Flag => "flag",
+        })
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The value.
+    pub value: String,
+    /// Where from.
+    pub origin: Origin,
+}
+
+/// Values that were given, by name, and whose defaults hold beside them.
+#[derive(Clone, Debug, Default)]
+pub struct RawConfig {
+    given: BTreeMap<String, Given>,
+    /// A Debezium file was given.
+    pub is_debezium: bool,
+    errors: Vec<ConfigError>,
+}
+
+impl RawConfig {
+    /// Takes a value, if nothing that goes before it was given; notes what is wrong with it.
+    pub fn give(&mut self, name: &str, value: impl Into<String>, origin: Origin) {
+        let value = value.into();
+        if let Err(error) = check(name, &value) {
+            self.errors.push(error);
+            return;
+        }
+        if self.given.get(name).is_none_or(|known| known.origin <= origin) {
+            self.given.insert(name.to_owned(), Given { value, origin });
+        }
+    }
+
+    /// Takes a file's values.
+    pub fn give_file(&mut self, content: file::FileContent) {
+        self.is_debezium |= content.is_debezium;
+        for (name, value) in content.settings {
+            self.give(&name, value, Origin::File);
+        }
+    }
+
+    /// Takes the values of the file at a path.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read; a wrong content is among the errors that are taken later.
+    pub fn read_file(&mut self, path: &std::path::Path) -> std::io::Result<()> {
+        agent::read_file(self, path)
+    }
+
+    /// Takes our environment variables: `CDC_AGENT_SLOT_NAME` is `slot.name`. A name that matches no
+    /// property is an error; a family's member is written with dots as underscores.
+    pub fn give_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (variable, value) in variables {
+            let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let wanted = rest.to_ascii_lowercase();
+            let known = properties::PROPERTIES
+                .iter()
+                .map(|property| property.name)
+                .find(|name| name.replace(['.', '-'], "_") == wanted);
+            let name = known.map_or_else(|| wanted.replace('_', "."), str::to_owned);
+            self.give(&name, value, Origin::Environment);
+        }
+    }
+
+    /// Notes an error found elsewhere.
+    pub fn fail(&mut self, key: &str, message: impl Into<String>) {
+        self.errors.push(ConfigError { key: key.to_owned(), message: message.into() });
+    }
+
+    /// All errors so far; none are left behind.
+    pub fn take_errors(&mut self) -> Vec<ConfigError> {
+        std::mem::take(&mut self.errors)
+    }
+
+    /// What was given for a name.
+    pub fn given(&self, name: &str) -> Option<&Given> {
+        self.given.get(name)
+    }
+
+    /// The value that was given.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.given(name).map(|given| given.value.as_str())
+    }
+
+    /// The value that holds: what was given, or the default; empty if there is none.
+    pub fn text(&self, name: &str) -> &str {
+        match self.get(name) {
+            Some(value) => value,
+            None => self.default_of(name),
+        }
+    }
+
+    /// The default that holds for a name.
+    pub fn default_of(&self, name: &str) -> &'static str {
+        let Some(property) = properties::find(name) else { return "" };
+        match property.debezium {
+            Some(default) if self.is_debezium => default,
+            _ => property.default,
+        }
+    }
+
+    /// The value as a truth value.
+    pub fn flag(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    /// The value as a number; every value has been checked when it was given.
+    pub fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    /// Members of a family that were given: what follows the prefix, and the value.
+    pub fn family(&self, prefix: &str) -> Vec<(String, String)> {
+        self.given
+            .iter()
+            .filter_map(|(name, given)| {
+                Some((name.strip_prefix(prefix)?.to_owned(), given.value.clone()))
+            })
+            .collect()
+    }
+
+    /// Every property that has a value, with where it came from; secrets as `***`.
+    pub fn effective(&self) -> Vec<(String, String, Origin)> {
+        let shown = |property: Option<&Property>, value: &str| match property {
+            Some(property) if property.is_secret() && !value.is_empty() => "***".to_owned(),
+            _ => value.to_owned(),
+        };
+        let mut all: Vec<(String, String, Origin)> = properties::PROPERTIES
+            .iter()
+            .filter(|property| {
+                !property.name.ends_with('*') && !matches!(property.support, Support::Refused(_))
+            })
+            .filter(|property| self.given(property.name).is_none())
+            .map(|property| (property, self.default_of(property.name)))
+            .filter(|(_, default)| !default.is_empty())
+            .map(|(property, default)| {
+                (property.name.to_owned(), default.to_owned(), Origin::Default)
+            })
+            .collect();
+        all.extend(self.given.iter().map(|(name, given)| {
+            (name.clone(), shown(properties::find(name), &given.value), given.origin)
+        }));
+        all.sort();
+        all
+    }
+}
+
+/// Whether a name is known and takes the value.
+fn check(name: &str, value: &str) -> Result<(), ConfigError> {
+    let error = |message: String| ConfigError { key: name.to_owned(), message };
+    let Some(property) = properties::find(name) else {
+        return Err(error(format!(
+            "no such property; the nearest is {}",
+            properties::nearest(name)
+        )));
+    };
+    if let Support::Refused(reason) = property.support {
+        return Err(error(format!("this property of Debezium is not supported: {reason}")));
+    }
+    if !property.kind.accepts(value) {
+        let expected = property.kind.expected();
+        return Err(error(if property.is_secret() {
+            format!("expected {expected}")
+        } else {
+            format!("found \"{value}\", expected {expected}")
+        }));
+    }
+    Ok(())
+}

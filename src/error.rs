@@ -1,0 +1,101 @@
+//! How a process ends: exit statuses by `sysexits.h`, and the one message that goes with each.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::capture::Blame;
+use crate::capture::CaptureError;
+use crate::capture::CaptureFailure;
+use crate::capture::Disposition;
+use crate::config::ConfigError;
+
+/// Exit status of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Stopped as asked.
+    Ok = 0,
+    /// Wrong flags.
+    Usage = 64,
+    /// No such file.
+    NoInput = 66,
+    /// A service is unavailable for good.
+    Unavailable = 69,
+    /// A bug of ours.
+    Software = 70,
+    /// A right is missing.
+    NoPermission = 77,
+    /// A setting is wrong, here or at the server.
+    Config = 78,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Why a process ends though nobody asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit status.
+    pub status: Status,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Failure {
+    /// From its parts.
+    pub fn new(status: Status, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure { status, message: message.into(), hint: hint.into() }
+    }
+
+    /// All that is wrong with the settings.
+    pub fn from_config(errors: &[ConfigError]) -> Self {
+        let lines: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+        Failure::new(
+            Status::Config,
+            lines.join("; "),
+            "correct the settings; cdc-agent config lists all of them",
+        )
+    }
+
+    /// From an error of a single step.
+    pub fn from_capture_error(error: CaptureError) -> Self {
+        let disposition = error.disposition();
+        CaptureFailure { error: Box::new(error), disposition }.into()
+    }
+}
+
+impl From<CaptureFailure> for Failure {
+    fn from(failure: CaptureFailure) -> Self {
+        let (status, hint) = match failure.disposition {
+            Disposition::Halt { hint, blame: Blame::Permission } => (Status::NoPermission, hint),
+            Disposition::Halt { hint, blame: Blame::Configuration } => (Status::Config, hint),
+            Disposition::Halt { hint, blame: Blame::Unavailable } => (Status::Unavailable, hint),
+            Disposition::Reconnect | Disposition::Restart => {
+                (Status::Unavailable, "check that it runs and can be reached".to_owned())
+            }
+            Disposition::Bug => (
+                Status::Software,
+                "this is a bug of cdc-agent: report it with the log; nothing is lost, and a start \
+                 goes on from the confirmed position"
+                    .to_owned(),
+            ),
+        };
+        Failure { status, message: failure.error.to_string(), hint }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.message)?;
+        if !self.hint.is_empty() {
+            write!(formatter, "\n  {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,74 @@
+//! The HTTP port: metrics and health.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::telemetry::Health;
+use crate::telemetry::Metrics;
+
+/// Metrics that are asked for when they are scraped, in Prometheus' text format.
+pub type AskedMetrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
+
+/// What the port shows.
+#[derive(Clone)]
+pub struct Shown {
+    /// Metrics that are counted.
+    pub metrics: Metrics,
+    /// Metrics that are asked for.
+    pub asked: AskedMetrics,
+    /// Health.
+    pub health: Health,
+}
+
+/// Takes the address.
+///
+/// # Errors
+///
+/// Another process has it, or it is not ours to take.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Answers until the runtime ends.
+pub async fn serve(listener: TcpListener, shown: Shown) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .with_state(shown);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the HTTP port has failed");
+    }
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    let mut body = Vec::new();
+    shown.metrics.write(&mut body);
+    body.extend_from_slice((shown.asked)().await.as_bytes());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body).into_response()
+}
+
+async fn live(State(shown): State<Shown>) -> Response {
+    match shown.health.live() {
+        Ok(()) => (StatusCode::OK, "live\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn ready(State(shown): State<Shown>) -> Response {
+    match shown.health.ready() {
+        Ok(phase) => (StatusCode::OK, format!("{phase}\n")).into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
