@@ -1,8 +1,8 @@
 //! What outlives a connection to the source: the destination, the ledger and the stored state.
 //!
-//! When only the source's connection breaks, records in flight stay in flight and the stream goes on
-//! after the last whole transaction that was sent. When the destination fails for good, all of this
-//! is made anew and the stream goes on from the stored position.
+//! When only the source's connection breaks, records in flight stay in flight and the stream goes
+//! on after the last whole transaction that was sent. When the destination fails for good, all of
+//! this is made anew and the stream goes on from the stored position.
 
 use std::sync::Arc;
 use std::sync::Mutex;

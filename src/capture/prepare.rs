@@ -1,7 +1,7 @@
 //! Being a good guest: what is looked at and set up before anything is read.
 //!
-//! Every refusal names the object, says what was found and what was expected, and gives the SQL that
-//! mends it.
+//! Every refusal names the object, says what was found and what was expected, and gives the SQL
+//! that mends it.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! What `cdc-agent drop` removes: the slot, what is stored of it, and a publication that was created
-//! for it.
+//! What `cdc-agent drop` removes: the slot, what is stored of it, and a publication that was
+//! created for it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Files, flags and environment, made into checked settings.
 //!
-//! Precedence: flag, `--set`, environment (`CDC_AGENT_NAME_WITH_UNDERSCORES`, then libpq's `PG*` and
-//! the password file), file, default. **A Debezium file means what it means in Debezium**: a
+//! Precedence: flag, `--set`, environment (`CDC_AGENT_NAME_WITH_UNDERSCORES`, then libpq's `PG*`
+//! and the password file), file, default. **A Debezium file means what it means in Debezium**: a
 //! connector's JSON and Java properties bring Debezium's and Connect's defaults with them; flags,
 //! environment and TOML have ours.
 //!
@@ -115,8 +115,8 @@ impl RawConfig {
         agent::read_file(self, path)
     }
 
-    /// Takes our environment variables: `CDC_AGENT_SLOT_NAME` is `slot.name`. A name that matches no
-    /// property is an error; a family's member is written with dots as underscores.
+    /// Takes our environment variables: `CDC_AGENT_SLOT_NAME` is `slot.name`. A name that matches
+    /// no property is an error; a family's member is written with dots as underscores.
     pub fn give_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (variable, value) in variables {
             let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };

@@ -131,7 +131,8 @@ pub enum FloatDigits {
     Java,
 }
 
-/// Appends a 64-bit float in the spelling of Java's `Double.toString`; NaN and infinities in quotes.
+/// Appends a 64-bit float in the spelling of Java's `Double.toString`; NaN and infinities in
+/// quotes.
 pub fn float64(number: f64, choice: FloatDigits, out: &mut Vec<u8>) {
     if let Some(special) = special(number.is_nan(), number.is_infinite(), number < 0.0) {
         out.extend_from_slice(special);

@@ -20,7 +20,8 @@ pub struct TableFacts {
     /// The record key's columns, in order, by Debezium's rule: the primary key's, else those of the
     /// first unique index by name that is on plain columns. Empty: no key.
     pub key: Vec<String>,
-    /// No two rows can have the same key: all its columns are NOT NULL and the index is not partial.
+    /// No two rows can have the same key: all its columns are NOT NULL and the index is not
+    /// partial.
     pub key_is_unique: bool,
 }
 
@@ -43,7 +44,8 @@ pub struct ColumnFacts {
     pub default: Option<String>,
     /// Its value is computed from other columns.
     pub generated: bool,
-    /// Values may be stored out of line, and then be left out of an update that does not touch them.
+    /// Values may be stored out of line, and then be left out of an update that does not touch
+    /// them.
     pub toastable: bool,
 }
 

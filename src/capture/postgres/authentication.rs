@@ -9,9 +9,9 @@ use postgres_protocol::authentication::sasl;
 use postgres_protocol::message::frontend;
 
 use crate::capture::postgres::SourceError;
+use crate::capture::postgres::connect::StartUpError;
+use crate::capture::postgres::connect::start_up_refused;
 use crate::capture::postgres::connection::Connection;
-use crate::capture::postgres::connection::StartUpError;
-use crate::capture::postgres::connection::start_up_refused;
 use crate::capture::postgres::settings::ChannelBinding;
 use crate::capture::postgres::settings::SourceSettings;
 use crate::capture::postgres::tls;

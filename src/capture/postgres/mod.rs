@@ -7,6 +7,7 @@
 mod authentication;
 pub mod catalog_query;
 pub mod conninfo;
+mod connect;
 mod connection;
 mod error;
 pub mod publication;

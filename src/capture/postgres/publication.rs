@@ -123,7 +123,8 @@ pub struct Candidate {
     pub unusable: Option<String>,
 }
 
-/// Permanent tables of users: partitions stand behind their root, tables of extensions are left out.
+/// Permanent tables of users: partitions stand behind their root, tables of extensions are left
+/// out.
 ///
 /// A table whose identity cannot be used would make its owner's own UPDATE and DELETE fail once it
 /// is published. Source: PostgreSQL 18, "Replica Identity"; "CREATE PUBLICATION", notes.

@@ -10,8 +10,8 @@ use std::os::fd::AsRawFd;
 /// reader that much less often, and the sender with it.
 pub(super) fn set_receive_low_water_mark(socket: &impl AsFd, bytes: i32) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: the descriptor is open for the duration of the call, because `socket` is borrowed; the
-    // value points to a c_int that outlives the call, and `length` is its size.
+    // SAFETY: the descriptor is open for the duration of the call, because `socket` is borrowed;
+    // the value points to a c_int that outlives the call, and `length` is its size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),

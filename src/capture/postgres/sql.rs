@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::capture::postgres::SourceError;
-use crate::capture::postgres::connection::pinned_settings;
+use crate::capture::postgres::connect::pinned_settings;
 use crate::capture::postgres::settings::ChannelBinding;
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::SourceSettings;
@@ -92,7 +92,7 @@ impl Sql {
             }
         }
         let (client, connection) =
-            result.map_err(|error| super::connection::refused(&error, host, settings))?;
+            result.map_err(|error| super::connect::refused(&error, host, settings))?;
         let (sender, ended) = watch::channel(None);
         runtime.spawn(async move {
             let ended = match connection.await {

@@ -54,8 +54,8 @@ impl Ledger {
         Ticket(ticket)
     }
 
-    /// Closes a transaction: it has so many records, acknowledged already or not, and the server may
-    /// go on at `end_lsn` once all of them are.
+    /// Closes a transaction: it has so many records, acknowledged already or not, and the server
+    /// may go on at `end_lsn` once all of them are.
     pub fn close(&mut self, ticket: Ticket, records: u64, end_lsn: Lsn) {
         if let Some(transaction) = self.transaction(ticket) {
             transaction.end = End::Closed { records, end_lsn };

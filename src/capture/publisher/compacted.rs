@@ -20,8 +20,8 @@ use crate::kafka::KafkaSettings;
 /// How long the whole reading may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The latest value of every key in partition 0; keys that ended in a tombstone are absent. Empty if
-/// the topic does not exist.
+/// The latest value of every key in partition 0; keys that ended in a tombstone are absent. Empty
+/// if the topic does not exist.
 ///
 /// # Errors
 ///

@@ -61,9 +61,9 @@ pub struct KafkaPublisher {
     routes: RwLock<Vec<KafkaRoute>>,
     /// Topics that are known to exist.
     known: Mutex<HashSet<String>>,
-    /// Bytes of records that are sent and not acknowledged. Whoever polls sends records of ours too,
-    /// and must never wait for room, so that the bound is kept here and the client's own queue is
-    /// larger.
+    /// Bytes of records that are sent and not acknowledged. Whoever polls sends records of ours
+    /// too, and must never wait for room, so that the bound is kept here and the client's own queue
+    /// is larger.
     in_flight_bytes: AtomicUsize,
     /// Signalled when acknowledgements have made room.
     room: (Mutex<()>, Condvar),

@@ -119,15 +119,18 @@ pub(super) enum Event<'a> {
 pub(super) mod code {
     use super::sys::rd_kafka_resp_err_t as E;
 
-    pub(in super::super) const MESSAGE_SIZE: i32 = E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32;
-    pub(in super::super) const TOPIC_AUTHORIZATION: i32 =
+    pub(in crate::capture::publisher) const MESSAGE_SIZE: i32 =
+        E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32;
+    pub(in crate::capture::publisher) const TOPIC_AUTHORIZATION: i32 =
         E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as i32;
-    pub(in super::super) const CLUSTER_AUTHORIZATION: i32 =
+    pub(in crate::capture::publisher) const CLUSTER_AUTHORIZATION: i32 =
         E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32;
-    pub(in super::super) const AUTHENTICATION: i32 = E::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
-    pub(in super::super) const SASL_AUTHENTICATION: i32 =
+    pub(in crate::capture::publisher) const AUTHENTICATION: i32 =
+        E::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
+    pub(in crate::capture::publisher) const SASL_AUTHENTICATION: i32 =
         E::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED as i32;
-    pub(in super::super) const INVALID_RECORD: i32 = E::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32;
+    pub(in crate::capture::publisher) const INVALID_RECORD: i32 =
+        E::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32;
 }
 
 impl Producer {

@@ -356,8 +356,8 @@ struct PendingLast {
 }
 
 impl Tail<'_> {
-    /// Sends the held rows of a table's pieces but for the very last; gives each piece's receipt and
-    /// number of rows.
+    /// Sends the held rows of a table's pieces but for the very last; gives each piece's receipt
+    /// and number of rows.
     fn end_table(
         &mut self,
         reading: &Reading<'_>,

@@ -74,8 +74,8 @@ pub(in crate::capture) fn plan(
     Ok(planned)
 }
 
-/// The columns that the publication sends, so that reads and stream have the same. Without a list of
-/// its own it leaves out generated columns, which Debezium reads all the same.
+/// The columns that the publication sends, so that reads and stream have the same. Without a list
+/// of its own it leaves out generated columns, which Debezium reads all the same.
 fn published_columns<'a>(
     published: &PublishedTable,
     facts: &'a TableFacts,
@@ -97,8 +97,8 @@ struct Leaf {
 }
 
 impl Leaf {
-    /// COPY commands that together give every row once: the first range has no lower bound, the last
-    /// no upper one.
+    /// COPY commands that together give every row once: the first range has no lower bound, the
+    /// last no upper one.
     fn commands(&self, columns: &str, filter: Option<&str>, pieces: bool) -> Vec<String> {
         let starts: Vec<i64> = match self.blocks {
             Some(blocks) if pieces => (0..blocks.max(1)).step_by(RANGE_STEP).collect(),
@@ -140,8 +140,9 @@ fn leaves(sql: &Sql, facts: &TableFacts) -> Result<Vec<Leaf>, SourceError> {
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
          greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE CASE WHEN $2 THEN c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf) \
-               ELSE c.oid = $1::oid END ORDER BY c.oid",
+         WHERE CASE WHEN $2 THEN c.oid IN \
+         (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf) \
+         ELSE c.oid = $1::oid END ORDER BY c.oid",
         &[&facts.oid.0, &facts.partitioned],
     )?;
     let may_read_all = rows.iter().all(|row| row.get::<_, bool>(5));

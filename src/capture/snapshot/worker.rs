@@ -220,8 +220,8 @@ pub(super) fn work(
     Ok(())
 }
 
-/// How far a piece has been read. The same snapshot gives the same rows in the same order, so that a
-/// new connection can leave out what the broken one has given.
+/// How far a piece has been read. The same snapshot gives the same rows in the same order, so that
+/// a new connection can leave out what the broken one has given.
 #[derive(Default)]
 struct Progress {
     taken: u64,

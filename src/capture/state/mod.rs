@@ -1,8 +1,9 @@
 //! What survives a crash: one record per slot, and one per table of it.
 //!
 //! Takes and gives [`State`]; keeps it in the compacted topic `PREFIX.__state` or in a file. The
-//! slot's record holds what positions belong to and the stored position; what is known of each table
-//! stands in records of its own, so that ten thousand tables do not travel with every position.
+//! slot's record holds what positions belong to and the stored position; what is known of each
+//! table stands in records of its own, so that ten thousand tables do not travel with every
+//! position.
 //!
 //! **A position is stored before it is confirmed**, and a slot whose record does not say *complete*
 //! is never merely streamed.

@@ -3,8 +3,10 @@
 //! Decodes what the reader brings, knows which transaction it is in and which relation is meant,
 //! and hands records to the publisher, one batch for what one read of the socket brought.
 
+mod relations;
+mod rows;
+
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::capture::CaptureError;
@@ -12,41 +14,32 @@ use crate::capture::catalog::Shape;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ClockText;
-use crate::capture::change::Event;
 use crate::capture::change::Output;
-use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
 use crate::capture::deliveries::Deliveries;
+use crate::capture::encode_loop::relations::KnownRelation;
+use crate::capture::encode_loop::relations::Relations;
+use crate::capture::encode_loop::relations::agrees;
 use crate::capture::pgoutput::Begin;
 use crate::capture::pgoutput::Commit;
-use crate::capture::pgoutput::Delete;
 use crate::capture::pgoutput::Framing;
-use crate::capture::pgoutput::Insert;
 use crate::capture::pgoutput::LogicalMessage;
 use crate::capture::pgoutput::Message;
-use crate::capture::pgoutput::OldTuple;
 use crate::capture::pgoutput::Relation;
-use crate::capture::pgoutput::Truncate;
-use crate::capture::pgoutput::Tuple;
-use crate::capture::pgoutput::Update;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::catalog_query;
 use crate::capture::progress::Ticket;
 use crate::capture::publisher::Batch;
 use crate::capture::publisher::Publisher;
-use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Record;
 use crate::capture::settings::CaptureSettings;
-use crate::capture::tables::ReadyTable;
 use crate::capture::tables::Tables;
 use crate::capture::wire;
 use crate::capture::wire::WalsenderMessage;
 use crate::capture::wire::XLogData;
-use crate::envelope::Operation;
 use crate::lsn::Lsn;
 use crate::oid::Oid;
-use crate::position::Position;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
@@ -95,22 +88,6 @@ pub(super) struct Encoder<'a> {
     resume_lsn: Lsn,
     source: SourceText,
     clock: ClockText,
-}
-
-/// Relations by id, the last one at hand.
-#[derive(Default)]
-struct Relations {
-    places: HashMap<Oid, usize>,
-    all: Vec<KnownRelation>,
-    last: Option<(Oid, usize)>,
-}
-
-struct KnownRelation {
-    columns: usize,
-    /// `None`: not captured.
-    table: Option<Arc<ReadyTable>>,
-    /// Changes that committed before this are counted but not published.
-    published_from: Lsn,
 }
 
 /// The transaction that is being received.
@@ -320,131 +297,6 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn insert(&mut self, insert: &Insert<'_>, lsn: Lsn) -> Result<(), CaptureError> {
-        let Some(table) = self.change(insert.relation_id, insert.new.columns())? else {
-            return Ok(());
-        };
-        if self.skips(Operation::Create) {
-            return Ok(());
-        }
-        let event = Event {
-            operation: Operation::Create,
-            before: None,
-            after: Some(&insert.new),
-            unchanged: None,
-            lsn,
-        };
-        self.write(&table, &event, &insert.new, Part::default())
-    }
-
-    fn update(&mut self, update: &Update<'_>, lsn: Lsn) -> Result<(), CaptureError> {
-        let Some(table) = self.change(update.relation_id, update.new.columns())? else {
-            return Ok(());
-        };
-        let old = update.old.tuple();
-        if let Some(old) = old.filter(|old| table.writer.key_differs(*old, &update.new)) {
-            return self.key_change(&table, old, update, lsn);
-        }
-        if self.skips(Operation::Update) {
-            return Ok(());
-        }
-        let event = Event {
-            operation: Operation::Update,
-            before: old,
-            after: Some(&update.new),
-            unchanged: full(&update.old),
-            lsn,
-        };
-        self.write(&table, &event, &update.new, Part::default())
-    }
-
-    /// An update that gives a row another key: the old key's row goes, the new key's comes.
-    fn key_change(
-        &mut self,
-        table: &ReadyTable,
-        old: &Tuple<'_>,
-        update: &Update<'_>,
-        lsn: Lsn,
-    ) -> Result<(), CaptureError> {
-        let full = full(&update.old);
-        let new_key = self.key_payload(table, &update.new, full);
-        let old_key = self.key_payload(table, old, full);
-        if !self.skips(Operation::Delete) {
-            let event = Event {
-                operation: Operation::Delete,
-                before: Some(old),
-                after: None,
-                unchanged: None,
-                lsn,
-            };
-            let part = Part { sub: 0, header: Some(("__debezium.newkey", new_key)) };
-            self.write(table, &event, old, part.clone())?;
-            self.tombstone(table, part);
-        }
-        if !self.skips(Operation::Create) {
-            let event = Event {
-                operation: Operation::Create,
-                before: None,
-                after: Some(&update.new),
-                unchanged: full,
-                lsn,
-            };
-            let part = Part { sub: 1, header: Some(("__debezium.oldkey", old_key)) };
-            self.write(table, &event, &update.new, part)?;
-        }
-        Ok(())
-    }
-
-    fn key_payload(
-        &mut self,
-        table: &ReadyTable,
-        row: &Tuple<'_>,
-        full: Option<&Tuple<'_>>,
-    ) -> Range<usize> {
-        let start = self.output.bytes.len();
-        table.writer.write_key_payload(row, full, &mut self.output);
-        start..self.output.bytes.len()
-    }
-
-    fn delete(&mut self, delete: &Delete<'_>, lsn: Lsn) -> Result<(), CaptureError> {
-        let old = delete.old.tuple().copied().unwrap_or(Tuple::EMPTY);
-        let Some(table) = self.change(delete.relation_id, old.columns())? else { return Ok(()) };
-        if self.skips(Operation::Delete) {
-            return Ok(());
-        }
-        let event = Event {
-            operation: Operation::Delete,
-            before: Some(&old),
-            after: None,
-            unchanged: None,
-            lsn,
-        };
-        self.write(&table, &event, &old, Part::default())?;
-        self.tombstone(&table, Part::default());
-        Ok(())
-    }
-
-    fn truncate(&mut self, truncate: &Truncate, lsn: Lsn) -> Result<(), CaptureError> {
-        for relation_id in &truncate.relation_ids {
-            let columns = self.relations.get(*relation_id)?.columns;
-            let Some(table) = self.change(*relation_id, columns)? else { continue };
-            if self.skips(Operation::Truncate) {
-                continue;
-            }
-            let event = Event::<Tuple<'_>> {
-                operation: Operation::Truncate,
-                before: None,
-                after: None,
-                unchanged: None,
-                lsn,
-            };
-            let value = self.value(&table, &event);
-            table.count(Operation::Truncate, value.len());
-            self.push(&table, (None, Some(value)), Part::default());
-        }
-        Ok(())
-    }
-
     fn logical_message(&mut self, message: &LogicalMessage<'_>) -> Result<(), CaptureError> {
         match (message.transactional, &mut self.transaction) {
             (true, Some(transaction)) => transaction.ord += 1,
@@ -455,165 +307,6 @@ impl<'a> Encoder<'a> {
         }
         Ok(())
     }
-
-    /// Counts a change and gives its table, if its record is to be published.
-    fn change(
-        &mut self,
-        relation_id: Oid,
-        columns: usize,
-    ) -> Result<Option<Arc<ReadyTable>>, CaptureError> {
-        let Some(transaction) = &mut self.transaction else {
-            return Err(out_of_step("a row changes outside of a transaction".to_owned()));
-        };
-        transaction.ord += 1;
-        let relation = self.relations.get(relation_id)?;
-        if relation.columns != columns {
-            return Err(out_of_step(format!(
-                "a row of relation {relation_id} has {columns} columns, expected {}",
-                relation.columns
-            )));
-        }
-        if transaction.begin.final_lsn < relation.published_from {
-            return Ok(None);
-        }
-        let Some(table) = &relation.table else { return Ok(None) };
-        if !transaction.rendered {
-            transaction.rendered = true;
-            let origin = transaction.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
-            let fields = SourceFields {
-                time: UnixMicros::from(transaction.begin.commit_time),
-                snapshot: Some("false"),
-                last_commit: self.last_commit,
-                xid: Some(u64::from(transaction.begin.xid.0)),
-                xmin: None,
-                origin,
-            };
-            self.source.render(&self.name, &fields);
-        }
-        Ok(Some(Arc::clone(table)))
-    }
-
-    fn skips(&self, operation: Operation) -> bool {
-        self.around.settings.skipped.contains(&operation)
-    }
-
-    fn write(
-        &mut self,
-        table: &ReadyTable,
-        event: &Event<'_, Tuple<'_>>,
-        key_of: &Tuple<'_>,
-        part: Part,
-    ) -> Result<(), CaptureError> {
-        let start = self.output.bytes.len();
-        let key = table.writer.has_key().then(|| {
-            table.writer.write_key(key_of, event.unchanged, &mut self.output);
-            start..self.output.bytes.len()
-        });
-        let value = self.value(table, event);
-        table.count(event.operation, self.output.bytes.len() - start);
-        let position = self.push(table, (key, Some(value)), part);
-        if self.output.problems.is_empty() {
-            return Ok(());
-        }
-        self.report_problems(table, position)
-    }
-
-    fn value(&mut self, table: &ReadyTable, event: &Event<'_, Tuple<'_>>) -> Range<usize> {
-        let start = self.output.bytes.len();
-        table.writer.write_value(event, &self.source, &self.clock, &mut self.output);
-        start..self.output.bytes.len()
-    }
-
-    /// The tombstone of the delete that was written last.
-    fn tombstone(&mut self, table: &ReadyTable, part: Part) {
-        if self.around.settings.tombstones {
-            let key = self.records.last().and_then(|record| record.key.clone());
-            self.push(table, (key, None), part);
-        }
-    }
-
-    fn push(
-        &mut self,
-        table: &ReadyTable,
-        (key, value): (Option<Range<usize>>, Option<Range<usize>>),
-        part: Part,
-    ) -> Position {
-        let mut position = Position { epoch: self.epoch, ..Position::default() };
-        let Some(transaction) = &mut self.transaction else { return position };
-        transaction.records += 1;
-        position.commit_lsn = transaction.begin.final_lsn;
-        position.ord = transaction.ord.saturating_sub(1);
-        position.sub = part.sub;
-        self.records.push(Record {
-            route: table.route,
-            key,
-            value,
-            header: part.header,
-            position: Some(position),
-            receipt: Receipt::Transaction(transaction.ticket),
-        });
-        position
-    }
-
-    /// Values that could not be written: stop, or say so.
-    #[cold]
-    fn report_problems(
-        &mut self,
-        table: &ReadyTable,
-        position: Position,
-    ) -> Result<(), CaptureError> {
-        let policy = self.around.settings.conversion_failure;
-        table.report(&mut self.output.problems, position, policy)
-    }
-}
-
-/// Which part of a change a record is.
-#[derive(Clone, Debug, Default)]
-struct Part {
-    /// 1 for the create half of a key change.
-    sub: u8,
-    header: Option<(&'static str, Range<usize>)>,
-}
-
-/// The whole old row, if the identity is FULL.
-fn full<'a, 'b>(old: &'a OldTuple<'b>) -> Option<&'a Tuple<'b>> {
-    match old {
-        OldTuple::Full(old) => Some(old),
-        OldTuple::Key(_) | OldTuple::None => None,
-    }
-}
-
-impl Relations {
-    fn insert(&mut self, id: Oid, relation: KnownRelation) {
-        match self.places.get(&id).and_then(|place| self.all.get_mut(*place)) {
-            Some(known) => *known = relation,
-            None => {
-                self.places.insert(id, self.all.len());
-                self.all.push(relation);
-            }
-        }
-    }
-
-    #[inline]
-    fn get(&mut self, id: Oid) -> Result<&KnownRelation, CaptureError> {
-        let place = match self.last {
-            Some((last, place)) if last == id => Some(place),
-            _ => self.places.get(&id).copied(),
-        };
-        self.last = place.map(|place| (id, place));
-        place.and_then(|place| self.all.get(place)).ok_or_else(|| {
-            out_of_step(format!("a row belongs to relation {id}, which was never described"))
-        })
-    }
-}
-
-/// Whether the catalog's columns are still those of the message: name, type and order.
-fn agrees(facts: &TableFacts, relation: &Relation<'_>) -> bool {
-    relation.columns.iter().all(|column| {
-        facts.column(column.name).is_some_and(|known| {
-            known.type_oid == column.type_oid && known.type_modifier == column.type_modifier
-        })
-    })
 }
 
 fn out_of_step(message: String) -> CaptureError {
