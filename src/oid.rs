@@ -53,6 +53,7 @@ pub mod types {
     pub const BIT: Oid = Oid(1560);
     pub const VARBIT: Oid = Oid(1562);
     pub const NUMERIC: Oid = Oid(1700);
+    pub const REFCURSOR: Oid = Oid(1790);
     pub const UUID: Oid = Oid(2950);
     pub const TSVECTOR: Oid = Oid(3614);
     pub const JSONB: Oid = Oid(3802);

@@ -66,7 +66,7 @@ impl ColumnWriter {
         let (_, type_modifier) = types.resolve(shape.type_oid, shape.type_modifier);
         let fallback = match &column.schema.default {
             Some(default) => default.clone(),
-            None => stand_in::fallback(&column.kind, type_modifier),
+            None => stand_in::fallback(&column.kind, type_modifier, spelling),
         };
         let null = match &column.schema.default {
             _ if shape.not_null => fallback.clone(),
@@ -115,9 +115,16 @@ impl ColumnWriter {
         }
     }
 
-    /// Appends what stands for a value that cannot be converted: null, or the fallback where the
-    /// schema requires a value.
-    pub fn write_missing(&self, out: &mut Vec<u8>) {
+    /// Appends what stands for a value that cannot be converted: what can be converted of it, else
+    /// null, or the fallback where the schema requires a value.
+    pub fn write_missing(&self, value: TupleValue<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        if let TupleValue::Text(text) = value {
+            match json_value::write_parts(&self.column.kind, text, self.spelling, out) {
+                Ok(()) => return,
+                Err(_) => out.truncate(start),
+            }
+        }
         out.extend_from_slice(if self.not_null { &self.fallback } else { b"null" });
     }
 }

@@ -1,13 +1,13 @@
 //! A value's text, written as JSON.
 
-use crate::capture::change::kind::ArrayKind;
+use crate::capture::change::jdbc_text;
+use crate::capture::change::json_array;
+use crate::capture::change::json_array::Unfit;
 use crate::capture::change::kind::Kind;
 use crate::capture::change::kind::TimeUnit;
 use crate::capture::change::settings::BinaryMode;
 use crate::capture::change::settings::DecimalFormat;
 use crate::capture::value::ValueError;
-use crate::capture::value::array;
-use crate::capture::value::array::Element;
 use crate::capture::value::binary;
 use crate::capture::value::hstore;
 use crate::capture::value::interval;
@@ -41,6 +41,25 @@ pub(super) const DATE_NEGATIVE_INFINITY: i64 = -2_147_472_691;
 const TIMESTAMP_POSITIVE_INFINITY: i64 = 9_223_372_036_825_200_000;
 /// See [`TIMESTAMP_POSITIVE_INFINITY`].
 const TIMESTAMP_NEGATIVE_INFINITY: i64 = -9_223_372_036_832_400_000;
+
+/// Appends what stands for a value that cannot be written as a whole, if parts of it can: an array
+/// with null for each element that is out of range.
+///
+/// # Errors
+///
+/// There are no such parts; `out` may end in a piece of the value.
+#[cold]
+pub(super) fn write_parts(
+    kind: &Kind,
+    text: &[u8],
+    spelling: Spelling,
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    match kind {
+        Kind::Array(array) => json_array::write(array, text, (spelling, Unfit::IsNull), out),
+        _ => Err(ValueError::Syntax { expected: "an array" }),
+    }
+}
 
 /// Appends the JSON of one value; on an error `out` may end in a part of it.
 #[inline]
@@ -78,6 +97,7 @@ fn write_rare(
         Kind::DecimalDouble => decimal_double(text, spelling, out)?,
         Kind::Decimal { scale } => decimal(text, Some(*scale), spelling, out)?,
         Kind::VariableScaleDecimal => decimal(text, None, spelling, out)?,
+        Kind::PaddedDecimalText { scale } => padded_decimal_text(text, *scale, out)?,
         Kind::MoneyDecimal { .. } | Kind::MoneyDouble | Kind::MoneyText => {
             money(kind, text, spelling, out)?;
         }
@@ -87,6 +107,11 @@ fn write_rare(
             binary_text(*mode, &bytes, out);
         }
         Kind::TextBytes(mode) => binary_text(*mode, text, out),
+        Kind::JdbcText(mode) => {
+            let mut printed = Vec::new();
+            jdbc_text::geometry(text, spelling.floats, &mut printed)?;
+            binary_text(*mode, &printed, out);
+        }
         Kind::Bit => out.extend_from_slice(match text {
             b"1" => b"true",
             b"0" => b"false",
@@ -102,22 +127,7 @@ fn write_rare(
         Kind::IsoDate => iso_date(text, out)?,
         Kind::Time(unit) => time(*unit, text, out)?,
         Kind::ZonedTime => zoned_time(text, out)?,
-        Kind::IntervalMicros => json::integer(
-            match interval::interval(text)? {
-                Span::Finite(interval) => interval.average_micros(),
-                Span::PositiveInfinity => i64::MAX,
-                Span::NegativeInfinity => i64::MIN,
-            },
-            out,
-        ),
-        Kind::IntervalText => {
-            out.push(b'"');
-            match interval::interval(text)? {
-                Span::Finite(interval) => interval.print(out),
-                Span::PositiveInfinity | Span::NegativeInfinity => out.extend_from_slice(text),
-            }
-            out.push(b'"');
-        }
+        Kind::IntervalMicros | Kind::IntervalText => interval(kind, text, out)?,
         Kind::HstoreJson => {
             let mut object = Vec::new();
             hstore_object(text, &mut object)?;
@@ -128,7 +138,7 @@ fn write_rare(
         Kind::Geometry => geometry(text, out)?,
         Kind::Vector64 | Kind::Vector32 => vector(kind, text, spelling, out)?,
         Kind::SparseVector => sparse_vector(text, spelling, out)?,
-        Kind::Array(array) => write_array(array, text, spelling, out)?,
+        Kind::Array(array) => json_array::write(array, text, (spelling, Unfit::Fails), out)?,
         Kind::Unreadable => out.extend_from_slice(b"null"),
         Kind::Text
         | Kind::Integer
@@ -168,6 +178,29 @@ fn decimal_text(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     Ok(())
 }
 
+/// With zeros up to a scale that the server's text does not have.
+fn padded_decimal_text(text: &[u8], scale: usize, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match Decimal::parse(text)? {
+        Decimal::Finite(finite) => {
+            out.push(b'"');
+            out.extend_from_slice(text);
+            pad(finite.scale(), scale, out);
+            out.push(b'"');
+            Ok(())
+        }
+        _ => decimal_text(text, out),
+    }
+}
+
+/// Appends zeros to a number of `from` digits after the point until it has `to`.
+fn pad(from: usize, to: usize, out: &mut Vec<u8>) {
+    let missing = to.saturating_sub(from);
+    if missing > 0 && from == 0 {
+        out.push(b'.');
+    }
+    out.extend(std::iter::repeat_n(b'0', missing));
+}
+
 fn decimal_double(text: &[u8], spelling: Spelling, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let number = match Decimal::parse(text)? {
         Decimal::Finite(_) => spatial::float(text)?,
@@ -197,14 +230,7 @@ fn decimal(
         (Some(scale), DecimalFormat::Base64) => {
             json::base64(finite.unscaled(scale)?.as_bytes(), out);
         }
-        (Some(scale), DecimalFormat::Numeric) => {
-            out.extend_from_slice(text);
-            let missing = scale.saturating_sub(finite.scale());
-            if missing > 0 && finite.scale() == 0 {
-                out.push(b'.');
-            }
-            out.extend(std::iter::repeat_n(b'0', missing));
-        }
+        (Some(scale), DecimalFormat::Numeric) => finite.print_java(scale, out),
         (None, _) => {
             let stripped = finite.stripped();
             out.extend_from_slice(b"{\"scale\":");
@@ -392,6 +418,23 @@ fn zoned_time(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     Ok(())
 }
 
+fn interval(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match (kind, interval::interval(text)?) {
+        (Kind::IntervalMicros, Span::Finite(interval)) => {
+            json::integer(interval.average_micros(), out);
+        }
+        (Kind::IntervalMicros, Span::PositiveInfinity) => json::integer(i64::MAX, out),
+        (Kind::IntervalMicros, Span::NegativeInfinity) => json::integer(i64::MIN, out),
+        (_, Span::Finite(interval)) => {
+            out.push(b'"');
+            interval.print(out);
+            out.push(b'"');
+        }
+        (_, Span::PositiveInfinity | Span::NegativeInfinity) => json::string(text, out),
+    }
+    Ok(())
+}
+
 fn hstore_object(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     out.push(b'{');
     for (at, (key, value)) in hstore::pairs_in_java_order(text)?.iter().enumerate() {
@@ -473,38 +516,5 @@ fn sparse_vector(text: &[u8], spelling: Spelling, out: &mut Vec<u8>) -> Result<(
     out.extend_from_slice(b",\"vector\":[");
     out.extend_from_slice(&pairs);
     out.extend_from_slice(b"]}");
-    Ok(())
-}
-
-fn write_array(
-    kind: &ArrayKind,
-    text: &[u8],
-    spelling: Spelling,
-    out: &mut Vec<u8>,
-) -> Result<(), ValueError> {
-    out.push(b'[');
-    let mut first = true;
-    array::for_each_element(text, kind.delimiter, |element| {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        match element {
-            Element::Text(text) => write(&kind.element, text, spelling, out),
-            Element::Null if kind.nullable || kind.nested => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-            Element::Null => {
-                Err(ValueError::NotRepresentable { what: "NULL in an array of required elements" })
-            }
-            Element::Nested(text) if kind.nested => write_array(kind, text, spelling, out),
-            Element::Nested(_) if kind.nested_as_null => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-            Element::Nested(_) => Err(ValueError::NotRepresentable { what: "an array of arrays" }),
-        }
-    })?;
-    out.push(b']');
     Ok(())
 }

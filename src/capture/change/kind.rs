@@ -31,6 +31,11 @@ pub enum Kind {
     Float64,
     /// A decimal as text.
     DecimalText,
+    /// A decimal as text, with zeros up to a scale that the server does not print.
+    PaddedDecimalText {
+        /// Digits after the point.
+        scale: usize,
+    },
     /// A decimal as a 64-bit float.
     DecimalDouble,
     /// Unscaled bytes at a fixed scale.
@@ -55,6 +60,8 @@ pub enum Kind {
     Bytea(BinaryMode),
     /// The text's own bytes, for a type that is not known.
     TextBytes(BinaryMode),
+    /// The same of a geometric type, as PostgreSQL's JDBC driver prints it.
+    JdbcText(BinaryMode),
     /// A bit string of one bit.
     Bit,
     /// A longer bit string.
@@ -109,8 +116,8 @@ pub struct ArrayKind {
     pub delimiter: u8,
     /// An array of arrays is written as such, although the schema has no place for it.
     pub nested: bool,
-    /// An array within the array is written as null.
-    pub nested_as_null: bool,
+    /// Whose rules hold for what the schema has no place for.
+    pub fidelity: Fidelity,
 }
 
 /// Unit of a time or a timestamp.
@@ -156,32 +163,36 @@ impl ColumnType {
         let element = match types.get(oid).map(|facts| &facts.kind) {
             Some(TypeKind::Array { element }) => *element,
             _ => {
-                return scalar(types, oid, type_modifier, settings).or_else(|| unknown(settings));
+                let known = scalar(types, oid, type_modifier, settings);
+                return known.or_else(|| unknown(oid, settings));
             }
         };
         array(types, element, type_modifier, settings).or_else(|| {
-            // Debezium sends arrays of unknown elements as arrays of their bytes.
-            let element = unknown(settings)?;
             match settings.fidelity {
-                Fidelity::Exact => Some(element),
-                Fidelity::Debezium => Some(array_of(element, false, settings)),
+                Fidelity::Exact => unknown(element, settings),
+                Fidelity::Debezium if NEVER_IN_ARRAYS.contains(&element) => None,
+                // Debezium sends arrays of unknown elements as arrays of their bytes.
+                Fidelity::Debezium => Some(array_of(unknown(element, settings)?, false, settings)),
             }
         })
     }
 }
 
 /// A type that Debezium does not know: text, bytes, or nothing.
-fn unknown(settings: &ValueSettings) -> Option<ColumnType> {
-    match (settings.fidelity, settings.include_unknown, settings.binary) {
-        (Fidelity::Exact, _, _) => Some(ColumnType::plain(Kind::Text, SchemaKind::String)),
-        (Fidelity::Debezium, false, _) => None,
-        (Fidelity::Debezium, true, BinaryMode::Bytes) => {
-            Some(ColumnType::plain(Kind::TextBytes(BinaryMode::Bytes), SchemaKind::Bytes))
+fn unknown(oid: Oid, settings: &ValueSettings) -> Option<ColumnType> {
+    let mode = match (settings.fidelity, settings.include_unknown) {
+        (Fidelity::Exact, _) => return Some(ColumnType::plain(Kind::Text, SchemaKind::String)),
+        (Fidelity::Debezium, false) => return None,
+        (Fidelity::Debezium, true) => settings.binary,
+    };
+    let kind = match oid {
+        types::LINE | types::LSEG | types::BOX | types::PATH | types::POLYGON | types::CIRCLE => {
+            Kind::JdbcText(mode)
         }
-        (Fidelity::Debezium, true, mode) => {
-            Some(ColumnType::plain(Kind::TextBytes(mode), SchemaKind::String))
-        }
-    }
+        _ => Kind::TextBytes(mode),
+    };
+    let bytes = mode == BinaryMode::Bytes;
+    Some(ColumnType::plain(kind, if bytes { SchemaKind::Bytes } else { SchemaKind::String }))
 }
 
 fn scalar(
@@ -321,7 +332,7 @@ pub(super) fn numeric_modifier(type_modifier: i32) -> Option<(i32, i32)> {
 
 fn numeric(type_modifier: i32, settings: &ValueSettings) -> ColumnType {
     match settings.decimal {
-        DecimalMode::String => return ColumnType::plain(Kind::DecimalText, SchemaKind::String),
+        DecimalMode::String => return numeric_text(type_modifier, settings),
         DecimalMode::Double => return ColumnType::plain(Kind::DecimalDouble, SchemaKind::Float64),
         DecimalMode::Precise => {}
     }
@@ -337,10 +348,26 @@ fn numeric(type_modifier: i32, settings: &ValueSettings) -> ColumnType {
         .doc("Variable scaled decimal");
         return ColumnType::new(Kind::VariableScaleDecimal, schema);
     };
-    // Debezium reads the eleven bits as unsigned, so that a scale of -2 becomes 2046.
-    let scale = if scale < 0 { scale + 0x800 } else { scale };
-    let schema = decimal_schema(scale).parameter("connect.decimal.precision", precision);
-    ColumnType::new(Kind::Decimal { scale: usize::try_from(scale).unwrap_or_default() }, schema)
+    let schema = decimal_schema(debezium_scale(scale));
+    let schema = schema.parameter("connect.decimal.precision", precision);
+    let scale = usize::try_from(debezium_scale(scale)).unwrap_or_default();
+    ColumnType::new(Kind::Decimal { scale }, schema)
+}
+
+/// Debezium reads a modifier's eleven bits as unsigned, so that a scale of -2 becomes 2046.
+fn debezium_scale(scale: i32) -> i32 {
+    if scale < 0 { scale + 0x800 } else { scale }
+}
+
+fn numeric_text(type_modifier: i32, settings: &ValueSettings) -> ColumnType {
+    let negative = numeric_modifier(type_modifier).map(|(_, scale)| scale).filter(|s| *s < 0);
+    let kind = match (negative, settings.fidelity) {
+        (Some(scale), Fidelity::Debezium) => Kind::PaddedDecimalText {
+            scale: usize::try_from(debezium_scale(scale)).unwrap_or_default(),
+        },
+        _ => Kind::DecimalText,
+    };
+    ColumnType::plain(kind, SchemaKind::String)
 }
 
 fn decimal_schema(scale: i32) -> ConnectSchema {
@@ -468,8 +495,8 @@ fn array(
             let scalar = bits(type_modifier);
             return Some(ColumnType::new(Kind::Unreadable, scalar.schema));
         }
-        types::MONEY | types::NAME | types::INTERVAL | types::VARBIT => return None,
-        types::XML | types::POINT | types::CHAR => return None,
+        types::CHAR => return None,
+        _ if NEVER_IN_ARRAYS.contains(&element) => return None,
         _ => {}
     }
     let extension_array = facts.is_none_or(|facts| match facts.kind {
@@ -487,6 +514,17 @@ fn array(
     Some(array_of(element_type, nullable, settings))
 }
 
+/// Known types whose arrays Debezium leaves out whatever it is told.
+const NEVER_IN_ARRAYS: [Oid; 7] = [
+    types::MONEY,
+    types::NAME,
+    types::INTERVAL,
+    types::VARBIT,
+    types::XML,
+    types::POINT,
+    types::REFCURSOR,
+];
+
 /// Ids from here on are given to objects that users create.
 const FIRST_NORMAL_OID: u32 = 16_384;
 
@@ -497,7 +535,7 @@ fn array_of(element: ColumnType, nullable: bool, settings: &ValueSettings) -> Co
         nullable,
         delimiter: b',',
         nested: settings.fidelity == Fidelity::Exact && !settings.value_schemas,
-        nested_as_null: settings.fidelity == Fidelity::Debezium && nullable,
+        fidelity: settings.fidelity,
     };
     ColumnType::plain(Kind::Array(Box::new(kind)), SchemaKind::Array(Box::new(schema)))
 }

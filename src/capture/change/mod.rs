@@ -8,6 +8,8 @@
 //! place filled as the schema demands; what happens then is the loops' business.
 
 mod column;
+mod jdbc_text;
+mod json_array;
 mod json_value;
 mod kind;
 mod settings;

@@ -19,7 +19,7 @@ use crate::oid::types;
 
 /// The JSON that fills a required column whose value the log does not carry, such as a NOT NULL
 /// column outside the identity in the old row of a delete.
-pub(super) fn fallback(kind: &Kind, type_modifier: i32) -> Vec<u8> {
+pub(super) fn fallback(kind: &Kind, type_modifier: i32, spelling: Spelling) -> Vec<u8> {
     let text = match kind {
         Kind::Boolean | Kind::Bit => "false",
         Kind::Integer | Kind::Date | Kind::IntervalMicros => "0",
@@ -31,11 +31,14 @@ pub(super) fn fallback(kind: &Kind, type_modifier: i32) -> Vec<u8> {
         Kind::Timestamp(TimeUnit::Iso) | Kind::ZonedTimestamp { .. } => "\"1970-01-01T00:00:00Z\"",
         Kind::IsoDate => "\"1970-01-01Z\"",
         Kind::IntervalText => "\"P0Y0M0DT0H0M0S\"",
-        Kind::Decimal { .. } | Kind::MoneyDecimal { .. } => "\"AA==\"",
+        Kind::Decimal { scale } | Kind::MoneyDecimal { scale } => {
+            return written(&Kind::Decimal { scale: *scale }, "0", spelling);
+        }
+        Kind::PaddedDecimalText { .. } => return written(kind, "0", spelling),
         Kind::VariableScaleDecimal => "{\"scale\":0,\"value\":\"AA==\"}",
         Kind::MoneyText => "\"0.00\"",
         Kind::DecimalText => return decimal_zero(type_modifier),
-        Kind::Text | Kind::Bytea(_) | Kind::TextBytes(_) | Kind::Bits => "\"\"",
+        Kind::Text | Kind::Bytea(_) | Kind::TextBytes(_) | Kind::JdbcText(_) | Kind::Bits => "\"\"",
         Kind::HstoreJson => "\"{}\"",
         Kind::HstoreMap => "{}",
         Kind::Point => return point_zero(),
@@ -46,6 +49,13 @@ pub(super) fn fallback(kind: &Kind, type_modifier: i32) -> Vec<u8> {
         Kind::Unreadable => "null",
     };
     text.as_bytes().to_vec()
+}
+
+fn written(kind: &Kind, text: &str, spelling: Spelling) -> Vec<u8> {
+    let mut out = Vec::new();
+    // The texts are our own.
+    json_value::write(kind, text.as_bytes(), spelling, &mut out).ok();
+    out
 }
 
 fn decimal_zero(type_modifier: i32) -> Vec<u8> {
@@ -164,7 +174,9 @@ impl Default<'_> {
         let text = literal(self.type_oid, self.is_enum, self.expression)?;
         let text = match kind {
             Kind::Boolean => if text == "true" { "t" } else { "f" }.to_owned(),
-            Kind::DecimalText | Kind::Decimal { .. } => scaled(&text, self.type_modifier),
+            Kind::DecimalText | Kind::PaddedDecimalText { .. } | Kind::Decimal { .. } => {
+                scaled(&text, self.type_modifier)
+            }
             // Its default would be a struct, which Debezium leaves out.
             Kind::VariableScaleDecimal => return None,
             _ => text,

@@ -276,7 +276,7 @@ impl Column {
         let start = out.bytes.len();
         if let Err(error) = writer.write(value, &mut out.bytes) {
             out.bytes.truncate(start);
-            writer.write_missing(&mut out.bytes);
+            writer.write_missing(value, &mut out.bytes);
             out.problems.push(ColumnError {
                 column: self.name.clone(),
                 type_oid: self.type_oid,

@@ -72,6 +72,36 @@ impl FiniteDecimal<'_> {
         self
     }
 
+    /// Appends the value at `scale` digits after the point as Java's `BigDecimal.toString` does:
+    /// with an exponent if it is below a millionth, zero too.
+    pub fn print_java(&self, scale: usize, out: &mut Vec<u8>) {
+        let padding = scale.saturating_sub(self.fraction.len());
+        let digits = self.whole.iter().chain(self.fraction).copied();
+        let digits: Vec<u8> = digits.chain(std::iter::repeat_n(b'0', padding)).collect();
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        let significant =
+            digits.get(zeros.min(digits.len().saturating_sub(1))..).unwrap_or_default();
+        if self.negative {
+            out.push(b'-');
+        }
+        let exponent = scale.saturating_sub(significant.len().saturating_sub(1));
+        if exponent > LARGEST_PLAIN_EXPONENT {
+            let (first, rest) = significant.split_at_checked(1).unwrap_or_default();
+            out.extend_from_slice(first);
+            if !rest.is_empty() {
+                out.push(b'.');
+                out.extend_from_slice(rest);
+            }
+            out.extend_from_slice(format!("E-{exponent}").as_bytes());
+            return;
+        }
+        out.extend_from_slice(self.whole);
+        if scale > 0 {
+            out.push(b'.');
+            out.extend(digits.iter().skip(self.whole.len()));
+        }
+    }
+
     /// The unscaled value at `scale` digits after the point, as Java's `BigInteger.toByteArray`:
     /// big-endian two's complement, as short as possible.
     ///
@@ -98,6 +128,9 @@ impl FiniteDecimal<'_> {
         Ok(Unscaled::Big(number.to_signed_bytes_be()))
     }
 }
+
+/// Java writes numbers from ten to the power of minus this on without an exponent.
+const LARGEST_PLAIN_EXPONENT: usize = 6;
 
 /// Digits that always fit an `i128`.
 const MAX_I128_DIGITS: usize = 38;
@@ -179,6 +212,32 @@ mod tests {
     fn refuses_what_numeric_never_prints() {
         for text in ["", "-", ".", "1e5", "1.2.3", "+1", " 1", "nan", "1.", "00", "-01.5"] {
             assert!(Decimal::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn java_writes_small_decimals_with_an_exponent() {
+        // The output of Java 17 for `new BigDecimal(text).setScale(scale)`.
+        for (text, scale, expected) in [
+            ("0", 0, "0"),
+            ("0", 6, "0.000000"),
+            ("0", 7, "0E-7"),
+            ("0.0000000000", 10, "0E-10"),
+            ("0.000001", 6, "0.000001"),
+            ("0.0000010", 7, "0.0000010"),
+            ("0.00000099", 8, "9.9E-7"),
+            ("-0.0000001234", 10, "-1.234E-7"),
+            ("1.5", 3, "1.500"),
+            ("0.5", 20, "0.50000000000000000000"),
+            ("123.000000000", 9, "123.000000000"),
+            ("0.00000000010000000000", 20, "1.0000000000E-10"),
+        ] {
+            let Decimal::Finite(decimal) = Decimal::parse(text.as_bytes()).unwrap() else {
+                panic!("{text}");
+            };
+            let mut out = Vec::new();
+            decimal.print_java(scale, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{text}");
         }
     }
 
