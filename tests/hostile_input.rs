@@ -463,6 +463,7 @@ fn read_value(text: &[u8]) {
     if let Ok(number::Decimal::Finite(finite)) = number::Decimal::parse(text) {
         for scale in [0, 2, 38, 2047] {
             let _either = finite.unscaled(scale);
+            finite.print_java(scale, &mut out);
         }
         let _either = finite.stripped().unscaled(finite.stripped().scale());
     }
