@@ -74,15 +74,19 @@ impl Connection {
             SslMode::Prefer => &[true, false],
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[true],
         };
-        let mut last = None;
+        let mut first = None;
         for with_tls in attempts {
             match Self::attempt(settings, host, purpose, *with_tls) {
                 Ok(connection) => return Ok(connection),
-                Err(Refusal { error, try_other_way: true }) => last = Some(error),
-                Err(Refusal { error, .. }) => return Err(last.unwrap_or(error)),
+                Err(Refusal { error, try_other_way: true }) => first = Some(error),
+                // A server that dies between the two ways must not look as if it refused both.
+                Err(Refusal { error, .. }) => {
+                    let first = first.filter(|first| is_definite(first) && is_definite(&error));
+                    return Err(first.unwrap_or(error));
+                }
             }
         }
-        Err(last.unwrap_or_else(|| unreachable(host, "no way to connect was tried")))
+        Err(first.unwrap_or_else(|| unreachable(host, "no way to connect was tried")))
     }
 
     fn attempt(
@@ -100,7 +104,9 @@ impl Connection {
         let stream = if with_tls {
             match encrypted(settings, host, socket)? {
                 Some(stream) => stream,
-                None if optional => return Err(Refusal::other_way(no_tls(host))),
+                None if optional => {
+                    return Err(Refusal::other_way(unreachable(host, "it does not offer TLS")));
+                }
                 None => return Err(no_tls(host).into()),
             }
         } else {
@@ -241,6 +247,11 @@ pub(super) fn refused(
         Some(server) => start_up_refused(sql::server_error(server), host, Some(settings)).error,
         None => unreachable(host, &sql::describe(error)),
     }
+}
+
+/// Whether trying again gives the same.
+fn is_definite(error: &SourceError) -> bool {
+    matches!(error, SourceError::Permission { .. } | SourceError::Configuration { .. })
 }
 
 fn unreachable(host: &Host, reason: &str) -> SourceError {
