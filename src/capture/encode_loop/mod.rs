@@ -169,6 +169,17 @@ impl<'a> Encoder<'a> {
     /// The stream cannot be understood, the catalog cannot be asked, a value cannot be written and
     /// the policy is to stop, the destination has failed, or we are asked to stop.
     pub(super) fn encode(&mut self, frames: &[u8]) -> Result<(), CaptureError> {
+        let result = self.encode_frames(frames);
+        match &result {
+            // When the source fails, what is encoded is sent all the same: transactions that have
+            // ended are in the ledger, and the next session goes on behind them.
+            Ok(()) | Err(CaptureError::Source(_) | CaptureError::Decode(_)) => self.send()?,
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn encode_frames(&mut self, frames: &[u8]) -> Result<(), CaptureError> {
         self.clock.render(UnixMicros::now());
         let mut rest = frames;
         while let Some((frame, after)) = wire::split_frame(rest)? {
@@ -183,7 +194,7 @@ impl<'a> Encoder<'a> {
                 self.send()?;
             }
         }
-        self.send()
+        Ok(())
     }
 
     /// Everything of ours before this position has been received.
