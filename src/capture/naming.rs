@@ -13,6 +13,11 @@ pub(super) fn topic(prefix: &str, table: &TableName) -> String {
     sanitized(&format!("{prefix}.{}.{}", table.namespace, table.name))
 }
 
+/// The topic of logical decoding messages.
+pub(super) fn message_topic(prefix: &str) -> String {
+    format!("{prefix}.message")
+}
+
 /// The topic of one of our own records, as in `PREFIX.__state`.
 pub(super) fn internal_topic(prefix: &str, name: &str) -> String {
     format!("{prefix}.__{name}")

@@ -13,6 +13,7 @@ use crate::capture::CaptureError;
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ColumnError;
+use crate::capture::change::MessageWriter;
 use crate::capture::change::TableWriter;
 use crate::capture::deliveries::Deliveries;
 use crate::capture::naming;
@@ -89,6 +90,25 @@ impl ReadyTable {
             }
         }
         Ok(())
+    }
+}
+
+/// The topic of logical decoding messages, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct ReadyMessages {
+    /// Writes them.
+    pub(super) writer: MessageWriter,
+    /// Where they go.
+    pub(super) route: RouteId,
+    records: IntCounter,
+    sizes: IntCounter,
+}
+
+impl ReadyMessages {
+    /// Counts one record.
+    pub(super) fn count(&self, bytes: usize) {
+        self.records.inc();
+        self.sizes.inc_by(bytes as u64);
     }
 }
 
@@ -196,6 +216,25 @@ impl Tables {
             .collect();
         let value_errors = self.metrics.value_errors.clone();
         Ok(ReadyTable { name, writer, route, counters, value_errors })
+    }
+
+    /// Makes the topic of logical decoding messages ready. They belong to no table, and Debezium
+    /// gives them no headers.
+    ///
+    /// # Errors
+    ///
+    /// The destination fails.
+    pub(super) fn messages(&self) -> Result<ReadyMessages, CaptureError> {
+        let topic = naming::message_topic(&self.settings.prefix);
+        let spec = TopicSpec { name: topic.clone(), compacted: false, internal: false };
+        self.publisher.prepare(&[spec])?;
+        let labels = ["", "message"];
+        Ok(ReadyMessages {
+            writer: MessageWriter::new(&self.settings.values),
+            route: self.publisher.route(Route { topic, ..Route::default() })?,
+            records: self.metrics.records.with_label_values(&labels),
+            sizes: self.metrics.record_bytes.with_label_values(&labels),
+        })
     }
 
     fn context_headers(&self) -> Vec<(String, String)> {

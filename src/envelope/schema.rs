@@ -185,6 +185,9 @@ impl ConnectSchema {
     }
 }
 
+/// Package of Debezium's classes for PostgreSQL, which the connector's own schemas are named after.
+const CONNECTOR: &str = "io.debezium.connector.postgresql";
+
 /// Shorthands for fields of the fixed schemas below.
 fn required(name: &str, kind: SchemaKind) -> Field {
     Field::new(name, ConnectSchema::of(kind))
@@ -234,6 +237,26 @@ pub fn transaction() -> ConnectSchema {
         required("data_collection_order", SchemaKind::Int64),
     ];
     ConnectSchema::named(SchemaKind::Struct(fields), "event.block").optional()
+}
+
+/// Schema of a logical decoding message's key.
+pub fn message_key() -> ConnectSchema {
+    let fields = vec![optional("prefix", SchemaKind::String)];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{CONNECTOR}.MessageKey"))
+}
+
+/// Schema of a logical decoding message's value, with its content in this form.
+pub fn message_value(content: SchemaKind) -> ConnectSchema {
+    let message = vec![optional("prefix", SchemaKind::String), optional("content", content)];
+    let message = ConnectSchema::named(SchemaKind::Struct(message), format!("{CONNECTOR}.Message"));
+    let fields = vec![
+        required("op", SchemaKind::String),
+        optional("ts_ms", SchemaKind::Int64),
+        Field::new("source", source()),
+        Field::new("transaction", transaction()),
+        Field::new("message", message),
+    ];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{CONNECTOR}.MessageValue"))
 }
 
 /// Schema of a change event's value, around the schema of the table's rows.

@@ -132,6 +132,13 @@ impl Default for ValueSettings {
 }
 
 impl ValueSettings {
+    /// What `source.snapshot` says of a streamed change. Debezium leaves it null, and the converter
+    /// writes the schema's default in its place unless it is told not to.
+    pub fn streamed_marker(&self) -> Option<&'static str> {
+        let null = self.fidelity == Fidelity::Debezium && !self.replace_null_with_default;
+        if null { None } else { Some("false") }
+    }
+
     /// The defaults of a Debezium file.
     pub fn debezium() -> Self {
         ValueSettings {

@@ -143,12 +143,16 @@ fn optional_number(number: Option<u64>, out: &mut Vec<u8>) {
 /// The envelope's own clock: `,"ts_ms":…,"ts_us":…,"ts_ns":…`, rendered once for all changes that
 /// came with one read of the socket.
 #[derive(Clone, Debug, Default)]
-pub struct ClockText(Vec<u8>);
+pub struct ClockText {
+    now: UnixMicros,
+    text: Vec<u8>,
+}
 
 impl ClockText {
     /// Renders a moment.
     pub fn render(&mut self, now: UnixMicros) {
-        let out = &mut self.0;
+        self.now = now;
+        let out = &mut self.text;
         out.clear();
         out.extend_from_slice(b",\"ts_ms\":");
         json::integer(now.millis(), out);
@@ -159,6 +163,11 @@ impl ClockText {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.text
+    }
+
+    /// The moment.
+    pub(super) fn now(&self) -> UnixMicros {
+        self.now
     }
 }

@@ -250,7 +250,7 @@ impl TableWriter {
 }
 
 /// What surrounds a payload: nothing, or its schema.
-fn wrap(schema: &ConnectSchema, embed: bool, head: &[u8]) -> (Vec<u8>, &'static [u8]) {
+pub(super) fn wrap(schema: &ConnectSchema, embed: bool, head: &[u8]) -> (Vec<u8>, &'static [u8]) {
     if !embed {
         return (head.to_vec(), b"");
     }

@@ -3,6 +3,7 @@
 //! Decodes what the reader brings, knows which transaction it is in and which relation is meant,
 //! and hands records to the publisher, one batch for what one read of the socket brought.
 
+mod messages;
 mod relations;
 mod rows;
 
@@ -15,6 +16,7 @@ use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ClockText;
 use crate::capture::change::Output;
+use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
 use crate::capture::deliveries::Deliveries;
@@ -24,7 +26,6 @@ use crate::capture::encode_loop::relations::agrees;
 use crate::capture::pgoutput::Begin;
 use crate::capture::pgoutput::Commit;
 use crate::capture::pgoutput::Framing;
-use crate::capture::pgoutput::LogicalMessage;
 use crate::capture::pgoutput::Message;
 use crate::capture::pgoutput::Relation;
 use crate::capture::postgres::Sql;
@@ -34,6 +35,7 @@ use crate::capture::publisher::Batch;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Record;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::tables::ReadyMessages;
 use crate::capture::tables::Tables;
 use crate::capture::wire;
 use crate::capture::wire::WalsenderMessage;
@@ -82,6 +84,11 @@ pub(super) struct Encoder<'a> {
     output: Output,
     records: Vec<Record>,
     transaction: Option<Transaction>,
+    /// Commit time of the last transaction, for messages that belong to none; until there is one,
+    /// when this session began.
+    last_time: UnixMicros,
+    /// The topic of messages, once there is one.
+    messages: Option<ReadyMessages>,
     /// End of the last transaction, for `source.sequence`.
     last_commit: Option<Lsn>,
     /// Where the stream has to go on after a broken connection.
@@ -121,6 +128,8 @@ impl<'a> Encoder<'a> {
             output: Output::default(),
             records: Vec::new(),
             transaction: None,
+            last_time: UnixMicros::now(),
+            messages: None,
             last_commit: None,
             resume_lsn,
             source: SourceText::default(),
@@ -256,6 +265,7 @@ impl<'a> Encoder<'a> {
 
     fn begin(&mut self, begin: Begin) -> Result<(), CaptureError> {
         let time = UnixMicros::from(begin.commit_time);
+        self.last_time = time;
         let ticket = self.around.deliveries.with_ledger(|ledger| ledger.begin(time));
         let transaction =
             Transaction { ticket, begin, ord: 0, records: 0, origin: None, rendered: false };
@@ -308,15 +318,22 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn logical_message(&mut self, message: &LogicalMessage<'_>) -> Result<(), CaptureError> {
-        match (message.transactional, &mut self.transaction) {
-            (true, Some(transaction)) => transaction.ord += 1,
-            (true, None) => {
-                return Err(out_of_step("a transactional message is in no transaction".to_owned()));
-            }
-            (false, _) => self.idle(message.lsn),
+    /// Renders what the source block says of the transaction, at its first record.
+    fn render_source(&mut self) {
+        let Some(transaction) = &mut self.transaction else { return };
+        if std::mem::replace(&mut transaction.rendered, true) {
+            return;
         }
-        Ok(())
+        let origin = transaction.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
+        let fields = SourceFields {
+            time: UnixMicros::from(transaction.begin.commit_time),
+            snapshot: self.around.settings.values.streamed_marker(),
+            last_commit: self.last_commit,
+            xid: Some(u64::from(transaction.begin.xid.0)),
+            xmin: None,
+            origin,
+        };
+        self.source.render(&self.name, &fields);
     }
 }
 

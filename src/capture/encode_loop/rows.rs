@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::capture::CaptureError;
 use crate::capture::change::Event;
-use crate::capture::change::SourceFields;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::out_of_step;
 use crate::capture::pgoutput::Delete;
@@ -21,7 +20,6 @@ use crate::envelope::Operation;
 use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::position::Position;
-use crate::time::UnixMicros;
 
 impl Encoder<'_> {
     pub(super) fn insert(&mut self, insert: &Insert<'_>, lsn: Lsn) -> Result<(), CaptureError> {
@@ -169,21 +167,9 @@ impl Encoder<'_> {
         if transaction.begin.final_lsn < relation.published_from {
             return Ok(None);
         }
-        let Some(table) = &relation.table else { return Ok(None) };
-        if !transaction.rendered {
-            transaction.rendered = true;
-            let origin = transaction.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
-            let fields = SourceFields {
-                time: UnixMicros::from(transaction.begin.commit_time),
-                snapshot: Some("false"),
-                last_commit: self.last_commit,
-                xid: Some(u64::from(transaction.begin.xid.0)),
-                xmin: None,
-                origin,
-            };
-            self.source.render(&self.name, &fields);
-        }
-        Ok(Some(Arc::clone(table)))
+        let Some(table) = relation.table.clone() else { return Ok(None) };
+        self.render_source();
+        Ok(Some(table))
     }
 
     fn skips(&self, operation: Operation) -> bool {
