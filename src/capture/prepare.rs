@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
+use crate::capture::change::Fidelity;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
@@ -124,8 +125,13 @@ pub(super) fn ensure_publication(
         Some(_) => {}
     }
     let publication = found.ok_or_else(|| publication_gone(settings))?;
-    let published = publication::published_tables(sql, name)?;
+    let mut published = publication::published_tables(sql, name)?;
     report.left_out(settings, &candidates, &published);
+    if settings.values.fidelity == Fidelity::Debezium {
+        // It reads rows of partitions under every name that they have: the partition's, the root's.
+        let known: Vec<Oid> = published.iter().map(|table| table.oid).collect();
+        published.extend(publication::partition_relatives(sql, &known)?);
+    }
     let oids: Vec<Oid> = published.iter().map(|table| table.oid).collect();
     let mut facts = catalog_query::tables(sql, &oids)?;
     let mut tables: Vec<(PublishedTable, TableFacts)> = published

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
-use crate::capture::change::Fidelity;
 use crate::capture::change::SourceName;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
@@ -349,8 +348,8 @@ impl Reader<'_> {
             tables.iter().flat_map(|(_, facts)| facts.columns.iter().map(|column| column.type_oid));
         catalog_query::load_types(self.sql, oids, &mut types)?;
         let pieces = session.settings.snapshot_threads > 1;
-        let generated = session.settings.values.fidelity == Fidelity::Debezium;
-        let planned = snapshot::plan(self.sql, tables, pieces, generated)?;
+        let fidelity = session.settings.values.fidelity;
+        let planned = snapshot::plan(self.sql, tables, pieces, fidelity)?;
         session.pipeline.tables.prepare_topics(planned.iter().map(|table| &table.shape))?;
         session.metrics.snapshot_tables.reset();
         let waiting = i64::try_from(planned.len()).unwrap_or(i64::MAX);

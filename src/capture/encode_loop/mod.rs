@@ -15,6 +15,7 @@ use crate::capture::catalog::Shape;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ClockText;
+use crate::capture::change::Fidelity;
 use crate::capture::change::Output;
 use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
@@ -298,7 +299,11 @@ impl<'a> Encoder<'a> {
             Some(facts) if agrees(&facts, relation) => Some(facts),
             _ => {
                 let mut found = catalog_query::tables(&self.around.sql, &[relation.id])?;
+                // Debezium keeps a type as it was when it met it, an enumeration's labels too.
+                let fresh = self.around.settings.values.fidelity == Fidelity::Exact;
                 let oids = relation.columns.iter().map(|column| column.type_oid);
+                let oids: Vec<Oid> =
+                    oids.filter(|oid| fresh || self.types.get(*oid).is_none()).collect();
                 catalog_query::load_types(&self.around.sql, oids, &mut self.types)?;
                 found.remove(&relation.id)
             }

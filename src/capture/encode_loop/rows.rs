@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::capture::CaptureError;
 use crate::capture::change::Event;
+use crate::capture::change::Fidelity;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::out_of_step;
 use crate::capture::pgoutput::Delete;
@@ -23,7 +24,7 @@ use crate::position::Position;
 
 impl Encoder<'_> {
     pub(super) fn insert(&mut self, insert: &Insert<'_>, lsn: Lsn) -> Result<(), CaptureError> {
-        let Some(table) = self.change(insert.relation_id, insert.new.columns())? else {
+        let Some(table) = self.row(insert.relation_id, insert.new.columns())? else {
             return Ok(());
         };
         if self.skips(Operation::Create) {
@@ -40,7 +41,7 @@ impl Encoder<'_> {
     }
 
     pub(super) fn update(&mut self, update: &Update<'_>, lsn: Lsn) -> Result<(), CaptureError> {
-        let Some(table) = self.change(update.relation_id, update.new.columns())? else {
+        let Some(table) = self.row(update.relation_id, update.new.columns())? else {
             return Ok(());
         };
         let old = update.old.tuple();
@@ -110,7 +111,7 @@ impl Encoder<'_> {
 
     pub(super) fn delete(&mut self, delete: &Delete<'_>, lsn: Lsn) -> Result<(), CaptureError> {
         let old = delete.old.tuple().copied().unwrap_or(Tuple::EMPTY);
-        let Some(table) = self.change(delete.relation_id, old.columns())? else { return Ok(()) };
+        let Some(table) = self.row(delete.relation_id, old.columns())? else { return Ok(()) };
         if self.skips(Operation::Delete) {
             return Ok(());
         }
@@ -145,6 +146,18 @@ impl Encoder<'_> {
             self.push(&table, (None, Some(value)), Part::default());
         }
         Ok(())
+    }
+
+    /// Counts a change of a row and gives its table, if its record is to be published. Debezium sends
+    /// no rows without columns.
+    fn row(
+        &mut self,
+        relation_id: Oid,
+        columns: usize,
+    ) -> Result<Option<Arc<ReadyTable>>, CaptureError> {
+        let table = self.change(relation_id, columns)?;
+        let exact = self.around.settings.values.fidelity == Fidelity::Exact;
+        Ok(table.filter(|_| exact || columns > 0))
     }
 
     /// Counts a change and gives its table, if its record is to be published.

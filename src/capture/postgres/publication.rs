@@ -112,6 +112,33 @@ pub fn published_tables(sql: &Sql, publication: &str) -> Result<Vec<PublishedTab
         .collect())
 }
 
+/// Roots, branches and leaves of these tables' partition trees that are not among them, with all of
+/// their rows and columns.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn partition_relatives(sql: &Sql, tables: &[Oid]) -> Result<Vec<PublishedTable>, SourceError> {
+    let oids: Vec<u32> = tables.iter().map(|oid| oid.0).collect();
+    let rows = sql.query(
+        "SELECT DISTINCT c.oid, n.nspname::text, c.relname::text \
+         FROM unnest($1::oid[]) known(oid), pg_partition_root(known.oid) root, \
+            pg_partition_tree(root) tree \
+         JOIN pg_class c ON c.oid = tree.relid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid <> ALL ($1) AND c.relkind IN ('r', 'p') ORDER BY 2, 3",
+        &[&oids],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| PublishedTable {
+            oid: Oid(row.get(0)),
+            name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            columns: None,
+            row_filter: None,
+        })
+        .collect())
+}
+
 /// A table of the database that could be captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::capture::catalog::ColumnFacts;
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::TableFacts;
+use crate::capture::change::Fidelity;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication::PublishedTable;
@@ -42,7 +43,9 @@ pub(super) struct Job {
 
 /// Plans the reading of tables, in their order; tables without columns have nothing to read.
 ///
-/// `pieces` is whether large tables are cut, so that several connections can read them.
+/// `pieces` is whether large tables are cut, so that several connections can read them; `fidelity`,
+/// whose rule holds for generated columns and for rows of tables that inherit from another: Debezium
+/// reads them with the table that they inherit from, too.
 ///
 /// # Errors
 ///
@@ -51,16 +54,17 @@ pub(in crate::capture) fn plan(
     sql: &Sql,
     tables: &[(PublishedTable, TableFacts)],
     pieces: bool,
-    generated: bool,
+    fidelity: Fidelity,
 ) -> Result<Vec<PlannedTable>, SourceError> {
     let mut planned = Vec::new();
+    let generated = fidelity == Fidelity::Debezium;
     for (published, facts) in tables {
         let columns = published_columns(published, facts, generated);
         if columns.is_empty() {
             continue;
         }
         let shape = Shape::of_facts(facts, columns.iter().copied());
-        let leaves = leaves(sql, facts)?;
+        let leaves = leaves(sql, facts, fidelity)?;
         let estimated_rows = leaves.iter().map(|leaf| leaf.rows).sum();
         let list: Vec<String> =
             columns.iter().map(|column| quote_identifier(&column.name)).collect();
@@ -134,11 +138,12 @@ impl Leaf {
 const RANGE_STEP: usize = 16_384;
 
 /// Where a table's rows lie: in itself, or in its partitions if we may read those.
-fn leaves(sql: &Sql, facts: &TableFacts) -> Result<Vec<Leaf>, SourceError> {
+fn leaves(sql: &Sql, facts: &TableFacts, fidelity: Fidelity) -> Result<Vec<Leaf>, SourceError> {
     let rows = sql.query(
         "SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
-         greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT') \
+         greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT'), \
+         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE CASE WHEN $2 THEN c.oid IN \
          (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf) \
@@ -155,9 +160,11 @@ fn leaves(sql: &Sql, facts: &TableFacts) -> Result<Vec<Leaf>, SourceError> {
         .iter()
         .map(|row| {
             let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-            let heap: bool = row.get(2);
+            let with_heirs = fidelity == Fidelity::Debezium && row.get(6);
+            let heap = !with_heirs && row.get(2);
+            let only = if with_heirs { "" } else { "ONLY " };
             Leaf {
-                from: format!("ONLY {}", name.quoted()),
+                from: format!("{only}{}", name.quoted()),
                 blocks: heap.then(|| row.get(3)),
                 rows: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default(),
             }
