@@ -7,6 +7,8 @@ use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::SourceName;
+use crate::capture::encode_loop::Repair;
+use crate::capture::encode_loop::needs_repair;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
@@ -34,7 +36,6 @@ use crate::capture::state::Stored;
 use crate::capture::state::TableState;
 use crate::lsn::Lsn;
 use crate::table::TableName;
-use crate::table::quote_literal;
 use crate::time::UnixMicros;
 
 /// Places that one attempt at reading may use in the order of publication: more rows than any
@@ -85,7 +86,8 @@ impl Reader<'_> {
         );
         if self.reads_data() {
             let parent = self.parent(&created)?;
-            self.read(&mut new, &tables, &parent, created.consistent_point)?;
+            let point = created.consistent_point;
+            self.read(&mut new, &tables, &parent, (point, point))?;
         }
         self.complete(&mut new, created.consistent_point)?;
         *state = Some(new);
@@ -130,7 +132,7 @@ impl Reader<'_> {
                 known.tables.entry(table.name.clone()).or_default().published_from = point;
             }
         }
-        self.read(&mut known, &missing, &parent, point)?;
+        self.read(&mut known, &missing, &parent, (confirmed, point))?;
         self.complete(&mut known, confirmed)?;
         *state = Some(known);
         Ok(confirmed)
@@ -173,7 +175,7 @@ impl Reader<'_> {
                 known.published_from = point;
             }
         }
-        self.read(state, &missing, &parent, point)
+        self.read(state, &missing, &parent, (state.slot.lsn, point))
     }
 
     fn reads_data(&self) -> bool {
@@ -267,13 +269,45 @@ impl Reader<'_> {
         Ok((parent, created.consistent_point))
     }
 
+    /// For tables whose last read was later than where the stream goes on: a snapshot to complete
+    /// changes from. It is never earlier than that read.
+    pub(super) fn repair(
+        &self,
+        state: &mut State,
+        resume: Lsn,
+    ) -> Result<Option<Repair>, CaptureError> {
+        let overtaken: Vec<&Table> = self
+            .captured
+            .tables
+            .iter()
+            .filter(|(table, _)| {
+                let known = state.tables.get(&table.name);
+                known.is_some_and(|known| known.overtaken_until > resume)
+            })
+            .collect();
+        if overtaken.is_empty() {
+            return Ok(None);
+        }
+        let (parent, point) = self.temporary_snapshot()?;
+        for (table, _) in &overtaken {
+            let known = state.tables.entry(table.name.clone()).or_default();
+            known.overtaken_until = point;
+            self.store_table(&table.name, &known.clone())?;
+        }
+        let mut connection = Connection::open(&self.session.settings.source, Purpose::Sql)?;
+        connection.query(&snapshot::transaction(&parent.name))?;
+        tracing::info!(
+            tables = overtaken.len(), until = %point,
+            "changes that were overtaken by an interrupted read are completed from a snapshot"
+        );
+        let tables = overtaken.iter().map(|(table, _)| table.oid).collect();
+        Ok(Some(Repair::new(connection, point, tables)))
+    }
+
     /// Takes over an exported snapshot into a transaction that holds it.
     fn parent(&self, created: &CreatedSlot) -> Result<Parent, CaptureError> {
         let sql = Sql::open(&self.session.settings.source, self.session.runtime)?;
-        sql.execute(&format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            quote_literal(&created.snapshot_name)
-        ))?;
+        sql.execute(&snapshot::transaction(&created.snapshot_name))?;
         let row = sql.query_one(
             "SELECT pg_export_snapshot(), pg_current_snapshot()::text, \
              (extract(epoch FROM current_timestamp) * 1000000)::int8",
@@ -289,15 +323,18 @@ impl Reader<'_> {
         state: &mut State,
         tables: &[Table],
         parent: &Parent,
-        point: Lsn,
+        (streamed_from, point): (Lsn, Lsn),
     ) -> Result<(), CaptureError> {
         let session = &self.session;
         state.slot.read_attempts += 1;
         self.store_slot(&state.slot)?;
-        for (table, _) in tables {
+        for (table, facts) in tables {
             let known = state.tables.entry(table.name.clone()).or_default();
             known.oid = table.oid.0;
             known.epoch_begun = state.slot.epoch;
+            let overtaken = streamed_from.max(known.published_from) < point;
+            known.overtaken_until =
+                if overtaken && needs_repair(facts) { point } else { Lsn::ZERO };
             let known = known.clone();
             self.store_table(&table.name, &known)?;
         }

@@ -12,8 +12,10 @@ use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
+use crate::capture::encode_loop::Repair;
 use crate::capture::monitor::Monitor;
 use crate::capture::pipeline::Pipeline;
+use crate::capture::pipeline::Resume;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
@@ -116,12 +118,14 @@ impl Session<'_> {
                 from
             }
         };
-        let Some(state) = state else { return Ok(()) };
+        let Some(mut state) = state else { return Ok(()) };
         if self.settings.snapshot_mode == SnapshotMode::InitialOnly {
             tracing::info!("all tables are read; snapshot.mode is initial_only");
             return Ok(());
         }
-        self.stream(connection, &sql, (&captured, &state), from)
+        let resume = self.pipeline.resume(from);
+        let repair = reader.repair(&mut state, resume.lsn)?;
+        self.stream(connection, &sql, (&captured, &state), (resume, repair))
     }
 
     fn require_publication(&self, sql: &Sql) -> Result<(), CaptureError> {
@@ -155,9 +159,8 @@ impl Session<'_> {
         connection: Connection,
         sql: &Sql,
         (captured, state): (&Captured, &State),
-        from: Lsn,
+        (resume, repair): (Resume, Option<Repair>),
     ) -> Result<(), CaptureError> {
-        let resume = self.pipeline.resume(from);
         let options = StartOptions {
             slot: self.settings.slot.clone(),
             publication: self.settings.publication.clone(),
@@ -168,6 +171,7 @@ impl Session<'_> {
         self.pipeline.deliveries.start_storing(state.slot.clone());
         let mut encoder = self.encoder(sql, captured, state, resume.lsn)?;
         encoder.set_last_commit(resume.last_commit);
+        encoder.repair_with(repair);
         let stream = match ReplicationStream::start(connection, &options) {
             Ok(stream) => stream,
             Err(error) => return Err(self.start_refused(sql, error).into()),

@@ -5,7 +5,11 @@
 
 mod messages;
 mod relations;
+mod repair;
 mod rows;
+
+pub(super) use repair::Repair;
+pub(super) use repair::needs_repair;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -82,6 +86,8 @@ pub(super) struct Encoder<'a> {
     facts: HashMap<Oid, TableFacts>,
     /// Tables whose changes before a position are in the snapshot already.
     published_from: HashMap<Oid, Lsn>,
+    /// Completes changes that a later read has overtaken.
+    repair: Option<Repair>,
     output: Output,
     records: Vec<Record>,
     transaction: Option<Transaction>,
@@ -126,6 +132,7 @@ impl<'a> Encoder<'a> {
             types: TypeCatalog::default(),
             facts: HashMap::new(),
             published_from: HashMap::new(),
+            repair: None,
             output: Output::default(),
             records: Vec::new(),
             transaction: None,
@@ -148,6 +155,11 @@ impl<'a> Encoder<'a> {
     /// Changes of a table before this position are counted and not published.
     pub(super) fn publish_from(&mut self, table: Oid, lsn: Lsn) {
         self.published_from.insert(table, lsn);
+    }
+
+    /// Completes changes that a later read has overtaken.
+    pub(super) fn repair_with(&mut self, repair: Option<Repair>) {
+        self.repair = repair;
     }
 
     /// End of the last transaction before the stream, if it is known.
@@ -214,6 +226,16 @@ impl<'a> Encoder<'a> {
         if self.transaction.is_none() {
             self.around.deliveries.with_ledger(|ledger| ledger.idle(wal_end));
             self.resume_lsn = self.resume_lsn.max(wal_end);
+            self.end_repair(wal_end);
+        }
+    }
+
+    /// The stream has reached a position: what has no use any more must not hold the server's
+    /// clean-up back.
+    fn end_repair(&mut self, reached: Lsn) {
+        if self.repair.as_ref().is_some_and(|repair| repair.until() <= reached) {
+            self.repair = None;
+            tracing::info!(%reached, "the stream has reached the reads");
         }
     }
 
@@ -265,6 +287,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn begin(&mut self, begin: Begin) -> Result<(), CaptureError> {
+        self.end_repair(begin.final_lsn);
         let time = UnixMicros::from(begin.commit_time);
         self.last_time = time;
         let ticket = self.around.deliveries.with_ledger(|ledger| ledger.begin(time));
@@ -319,7 +342,9 @@ impl<'a> Encoder<'a> {
         };
         let published_from = self.published_from.get(&relation.id).copied().unwrap_or_default();
         let columns = shape.columns.len();
-        self.relations.insert(relation.id, KnownRelation { columns, table, published_from });
+        let lookup = self.repair.as_ref().and_then(|repair| repair.lookup(&shape, facts.as_ref()));
+        let known = KnownRelation { columns, table, published_from, lookup };
+        self.relations.insert(relation.id, known);
         Ok(())
     }
 

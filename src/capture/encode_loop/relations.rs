@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
 use crate::capture::encode_loop::out_of_step;
+use crate::capture::encode_loop::repair::Lookup;
 use crate::capture::pgoutput::Relation;
 use crate::capture::tables::ReadyTable;
 use crate::lsn::Lsn;
@@ -27,6 +28,8 @@ pub(super) struct KnownRelation {
     pub(super) table: Option<Arc<ReadyTable>>,
     /// Changes that committed before this are counted but not published.
     pub(super) published_from: Lsn,
+    /// How rows are looked up that a later read has overtaken; `None`: there are none.
+    pub(super) lookup: Option<Lookup>,
 }
 
 impl Relations {

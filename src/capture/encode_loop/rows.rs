@@ -13,6 +13,7 @@ use crate::capture::pgoutput::Insert;
 use crate::capture::pgoutput::OldTuple;
 use crate::capture::pgoutput::Truncate;
 use crate::capture::pgoutput::Tuple;
+use crate::capture::pgoutput::TupleValue;
 use crate::capture::pgoutput::Update;
 use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Record;
@@ -69,7 +70,9 @@ impl Encoder<'_> {
         update: &Update<'_>,
         lsn: Lsn,
     ) -> Result<(), CaptureError> {
-        let full = full(&update.old);
+        let found = self.look_up(update)?;
+        let found = found.as_deref().map(Tuple::from_bytes).transpose()?;
+        let full = full(&update.old).or(found.as_ref());
         let new_key = self.key_payload(table, &update.new, full);
         let old_key = self.key_payload(table, old, full);
         if !self.skips(Operation::Delete) {
@@ -96,6 +99,22 @@ impl Encoder<'_> {
             self.write(table, &event, &update.new, part)?;
         }
         Ok(())
+    }
+
+    /// What a snapshot has for a row whose values the log leaves out, if a later read has overtaken
+    /// this change.
+    fn look_up(&mut self, update: &Update<'_>) -> Result<Option<Vec<u8>>, CaptureError> {
+        let (Some(repair), Some(transaction)) = (&mut self.repair, &self.transaction) else {
+            return Ok(None);
+        };
+        let incomplete = update.new.values().any(|value| value == TupleValue::UnchangedToast);
+        if !incomplete || transaction.begin.final_lsn >= repair.until() {
+            return Ok(None);
+        }
+        match &self.relations.get(update.relation_id)?.lookup {
+            Some(lookup) => Ok(repair.row(lookup, &update.new)?),
+            None => Ok(None),
+        }
     }
 
     fn key_payload(
@@ -148,8 +167,8 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Counts a change of a row and gives its table, if its record is to be published. Debezium sends
-    /// no rows without columns.
+    /// Counts a change of a row and gives its table, if its record is to be published. Debezium
+    /// sends no rows without columns.
     fn row(
         &mut self,
         relation_id: Oid,

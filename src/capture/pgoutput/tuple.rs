@@ -35,6 +35,15 @@ impl<'a> Tuple<'a> {
         Ok(Self { count, bytes: reader.bytes(length, "TupleData.values")? })
     }
 
+    /// A row in the protocol's form that is nothing else: `TupleData` alone.
+    ///
+    /// # Errors
+    ///
+    /// It is not one.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::decode(&mut Reader::new(bytes))
+    }
+
     /// A row without columns.
     pub const EMPTY: Tuple<'static> = Tuple { count: 0, bytes: &[] };
 

@@ -11,6 +11,7 @@ mod worker;
 
 pub(super) use plan::PlannedTable;
 pub(super) use plan::plan;
+pub(super) use worker::transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -164,13 +164,18 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// Begins a transaction that sees an exported snapshot.
+pub(in crate::capture) fn transaction(snapshot_name: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        quote_literal(snapshot_name)
+    )
+}
+
 /// A connection that sees the snapshot.
 pub(super) fn open(reading: &Reading<'_>) -> Result<Connection, SourceError> {
     let mut connection = Connection::open(&reading.settings.source, Purpose::Sql)?;
-    connection.query(&format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        quote_literal(&reading.snapshot_name)
-    ))?;
+    connection.query(&transaction(&reading.snapshot_name))?;
     let rows = connection.query("SELECT pg_current_snapshot()::text")?;
     let seen = rows.into_iter().flatten().flatten().next().unwrap_or_default();
     if seen != reading.snapshot_text {

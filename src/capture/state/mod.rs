@@ -83,6 +83,10 @@ pub struct TableState {
     /// published; zero: none.
     #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
     pub published_from: Lsn,
+    /// Changes that committed before this position were overtaken by a later read: a change of key
+    /// among them may lack values; zero: none.
+    #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
+    pub overtaken_until: Lsn,
 }
 
 fn is_zero(lsn: &Lsn) -> bool {
