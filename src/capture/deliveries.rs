@@ -54,6 +54,7 @@ pub(super) struct Deliveries {
     inner: Mutex<Inner>,
     changed: Condvar,
     next_awaited: AtomicU32,
+    next_range: AtomicU32,
     stored_lsn: AtomicU64,
     received_lsn: AtomicU64,
 }
@@ -103,6 +104,12 @@ impl Deliveries {
         self.stored_lsn.fetch_max(slot.lsn.0, Ordering::AcqRel);
         inner.ledger.idle(slot.lsn);
         inner.slot = Some(slot);
+    }
+
+    /// Receipts for so many ranges, and never the same again: records of a reading that was
+    /// interrupted must not count for the next one. Gives the first.
+    pub(super) fn new_ranges(&self, count: u32) -> u32 {
+        self.next_range.fetch_add(count, Ordering::Relaxed)
     }
 
     /// A receipt that can be waited for.
@@ -338,5 +345,30 @@ impl DeliveryLoop<'_> {
             Ok(())
         };
         self.health.set_ready("sink", ready);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interrupted_reading_sent_does_not_count_for_the_next_one() {
+        let deliveries = Deliveries::default();
+        let stop = Stop::default();
+        let acknowledge = |range: u32| {
+            deliveries.count(&[Ack { receipt: Receipt::Range(range), records: 10 }]);
+        };
+        let first = deliveries.new_ranges(3);
+        acknowledge(first);
+        assert_eq!(deliveries.wait_for_range(first, 10, &stop), Ok(()));
+        let second = deliveries.new_ranges(3);
+        acknowledge(first + 1);
+        stop.request();
+        for range in second..second + 3 {
+            assert_eq!(deliveries.wait_for_range(range, 10, &stop), Err(PublishError::Stopped));
+        }
+        acknowledge(second);
+        assert_eq!(deliveries.wait_for_range(second, 10, &stop), Ok(()));
     }
 }

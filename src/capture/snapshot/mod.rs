@@ -200,6 +200,25 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Every piece of every table, each with a receipt of its own.
+    fn jobs(&self) -> Vec<Job> {
+        let pieces = self.tables.iter().map(|table| table.planned.ranges.len()).sum::<usize>();
+        let first = self.deliveries.new_ranges(u32::try_from(pieces).unwrap_or(u32::MAX));
+        self.tables
+            .iter()
+            .enumerate()
+            .flat_map(|(table, reading)| {
+                let ranges = reading.planned.ranges.iter().enumerate();
+                ranges.map(move |(place, command)| (table, place, command))
+            })
+            .zip(first..)
+            .map(|((table, place, command), number)| {
+                let command = Arc::from(command.as_str());
+                Job { table, place, number, command }
+            })
+            .collect()
+    }
+
     /// Reads all tables; calls `table_done` with each as soon as every row of it is acknowledged.
     ///
     /// # Errors
@@ -209,21 +228,7 @@ impl<'a> Reading<'a> {
         &self,
         mut table_done: impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
     ) -> Result<u64, CaptureError> {
-        let jobs: Vec<Job> = self
-            .tables
-            .iter()
-            .enumerate()
-            .flat_map(|(table, reading)| {
-                reading.planned.ranges.iter().enumerate().map(move |(place, command)| Job {
-                    table,
-                    place,
-                    number: 0,
-                    command: Arc::from(command.as_str()),
-                })
-            })
-            .enumerate()
-            .map(|(number, job)| Job { number: u32::try_from(number).unwrap_or(u32::MAX), ..job })
-            .collect();
+        let jobs = self.jobs();
         let threads = self.settings.snapshot_threads.clamp(1, jobs.len().max(1));
         let queue = Mutex::new(jobs.into_iter());
         let (sender, receiver) = crossbeam_channel::bounded::<Finished>(1024);
