@@ -10,7 +10,6 @@ use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
-use crate::capture::change::Fidelity;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
@@ -127,11 +126,8 @@ pub(super) fn ensure_publication(
     let publication = found.ok_or_else(|| publication_gone(settings))?;
     let mut published = publication::published_tables(sql, name)?;
     report.left_out(settings, &candidates, &published);
-    if settings.values.fidelity == Fidelity::Debezium {
-        // It reads rows of partitions under every name that they have: the partition's, the root's.
-        let known: Vec<Oid> = published.iter().map(|table| table.oid).collect();
-        published.extend(publication::partition_relatives(sql, &known)?);
-    }
+    let all_names = settings.values.fidelity.is_debezium();
+    published.extend(publication::partition_relatives(sql, &published, all_names)?);
     let oids: Vec<Oid> = published.iter().map(|table| table.oid).collect();
     let mut facts = catalog_query::tables(sql, &oids)?;
     let mut tables: Vec<(PublishedTable, TableFacts)> = published

@@ -77,6 +77,13 @@ pub enum Fidelity {
     Debezium,
 }
 
+impl Fidelity {
+    /// Whether Debezium's rules hold.
+    pub fn is_debezium(self) -> bool {
+        self == Fidelity::Debezium
+    }
+}
+
 /// Everything that decides the form of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueSettings {

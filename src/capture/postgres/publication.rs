@@ -113,13 +113,20 @@ pub fn published_tables(sql: &Sql, publication: &str) -> Result<Vec<PublishedTab
 }
 
 /// Roots, branches and leaves of these tables' partition trees that are not among them, with all of
-/// their rows and columns.
+/// their rows and columns, if rows are to be read under every name that they have; otherwise none.
 ///
 /// # Errors
 ///
 /// The server cannot be asked.
-pub fn partition_relatives(sql: &Sql, tables: &[Oid]) -> Result<Vec<PublishedTable>, SourceError> {
-    let oids: Vec<u32> = tables.iter().map(|oid| oid.0).collect();
+pub fn partition_relatives(
+    sql: &Sql,
+    tables: &[PublishedTable],
+    all_names: bool,
+) -> Result<Vec<PublishedTable>, SourceError> {
+    if !all_names {
+        return Ok(Vec::new());
+    }
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid.0).collect();
     let rows = sql.query(
         "SELECT DISTINCT c.oid, n.nspname::text, c.relname::text \
          FROM unnest($1::oid[]) known(oid), pg_partition_root(known.oid) root, \

@@ -43,9 +43,9 @@ pub(super) struct Job {
 
 /// Plans the reading of tables, in their order; tables without columns have nothing to read.
 ///
-/// `pieces` is whether large tables are cut, so that several connections can read them; `fidelity`,
-/// whose rule holds for generated columns and for rows of tables that inherit from another: Debezium
-/// reads them with the table that they inherit from, too.
+/// `pieces` is whether large tables are cut, so that several connections can read them; `fidelity`
+/// says whose rule holds for generated columns, and for rows of tables that inherit: Debezium reads
+/// them with the table that they inherit from, too.
 ///
 /// # Errors
 ///
