@@ -70,6 +70,9 @@ const MEMORY_FACTOR: usize = 16;
 /// And besides, however short the input is.
 const MEMORY_CONSTANT: usize = 256;
 
+/// Bytes of an Insert before its row: tag, relation and the row's own tag.
+const INSERT_HEADER_BYTES: usize = 6;
+
 /// A count of what this thread has allocated.
 mod allocation {
     #![allow(
@@ -171,6 +174,8 @@ enum Layer {
     Frame,
     /// The content of a CopyData.
     CopyData,
+    /// A row alone.
+    Tuple,
 }
 
 impl Layer {
@@ -180,6 +185,7 @@ impl Layer {
             Some("pgoutput") => Layer::Pgoutput(fixtures::framing(name)),
             Some("frame" | "backend") => Layer::Frame,
             Some("copydata") => Layer::CopyData,
+            Some("tuple") => Layer::Tuple,
             _ => panic!("{name}: not a name of the grammar"),
         }
     }
@@ -199,6 +205,11 @@ impl Layer {
             }
             Layer::CopyData => {
                 black_box(WalsenderMessage::decode(bytes)?);
+                Ok(true)
+            }
+            Layer::Tuple => {
+                let tuple = Tuple::from_bytes(bytes)?;
+                assert_eq!(tuple.values().count(), tuple.columns());
                 Ok(true)
             }
         }
@@ -235,27 +246,29 @@ fn visit(message: &Message<'_>) {
 fn captured() -> Vec<(Fixture, Layer)> {
     let mut all = Vec::new();
     for fixture in fixtures::read("pgoutput") {
-        let layer = Layer::Pgoutput(fixtures::framing(&fixture.name));
-        all.push((fixture, layer));
+        let framing = fixtures::framing(&fixture.name);
+        if fixture.name.contains("-insert-") && !framing.in_stream {
+            let bytes = fixture.bytes[INSERT_HEADER_BYTES..].to_vec();
+            all.push((part(&fixture, bytes), Layer::Tuple));
+        }
+        all.push((fixture, Layer::Pgoutput(framing)));
     }
     for fixture in fixtures::read("walsender") {
         let is_walsender =
             ["-xlogdata", "-keepalive"].iter().any(|kind| fixture.name.contains(kind));
         if is_walsender {
             let bytes = fixture.bytes[wire::FRAME_HEADER_BYTES..].to_vec();
-            all.push((Fixture { bytes, ..fixture_named(&fixture) }, Layer::CopyData));
+            all.push((part(&fixture, bytes), Layer::CopyData));
         }
         all.push((fixture, Layer::Frame));
     }
     all
 }
 
-fn fixture_named(fixture: &Fixture) -> Fixture {
-    Fixture {
-        name: format!("{}, its content", fixture.name),
-        text_path: fixture.text_path.clone(),
-        bytes: Vec::new(),
-    }
+/// What lies in a fixture.
+fn part(fixture: &Fixture, bytes: Vec<u8>) -> Fixture {
+    let name = format!("{}, its content", fixture.name);
+    Fixture { name, text_path: fixture.text_path.clone(), bytes }
 }
 
 #[test]

@@ -41,7 +41,10 @@ impl<'a> Tuple<'a> {
     ///
     /// It is not one.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        Self::decode(&mut Reader::new(bytes))
+        let mut reader = Reader::new(bytes);
+        let tuple = Self::decode(&mut reader)?;
+        reader.finish("TupleData")?;
+        Ok(tuple)
     }
 
     /// A row without columns.
