@@ -190,21 +190,30 @@ fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
     }
     let mut text = String::new();
     let effective = raw.effective();
-    for property in properties::PROPERTIES {
-        if matches!(property.support, Support::Refused(_)) {
+    for subject in properties::subjects() {
+        let known: Vec<_> = subject
+            .properties
+            .iter()
+            .filter(|property| !matches!(property.support, Support::Refused(_)))
+            .collect();
+        if known.is_empty() {
             continue;
         }
-        let held = effective.iter().find(|(name, _, _)| name == property.name);
-        let (value, origin) = match held {
-            Some((_, value, origin)) => (value.as_str(), origin.to_string()),
-            None => ("", "not set".to_owned()),
-        };
-        text.push_str(&format!(
-            "# {} ({}; {origin})\n{} = {value}\n",
-            property.meaning,
-            property.kind.expected(),
-            property.name
-        ));
+        text.push_str(&format!("## {}\n\n", subject.title));
+        for property in known {
+            let held = effective.iter().find(|(name, _, _)| name == property.name);
+            let (value, origin) = match held {
+                Some((_, value, origin)) => (value.as_str(), origin.to_string()),
+                None => ("", "not set".to_owned()),
+            };
+            text.push_str(&format!(
+                "# {} ({}; {origin})\n{} = {value}\n",
+                property.meaning,
+                property.kind.expected(),
+                property.name
+            ));
+        }
+        text.push('\n');
     }
     write_out(&text)
 }

@@ -121,8 +121,7 @@ impl RawConfig {
         for (variable, value) in variables {
             let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
             let wanted = rest.to_ascii_lowercase();
-            let known = properties::PROPERTIES
-                .iter()
+            let known = properties::all()
                 .map(|property| property.name)
                 .find(|name| name.replace(['.', '-'], "_") == wanted);
             let name = known.map_or_else(|| wanted.replace('_', "."), str::to_owned);
@@ -193,8 +192,7 @@ impl RawConfig {
             Some(property) if property.is_secret() && !value.is_empty() => "***".to_owned(),
             _ => value.to_owned(),
         };
-        let mut all: Vec<(String, String, Origin)> = properties::PROPERTIES
-            .iter()
+        let mut all: Vec<(String, String, Origin)> = properties::all()
             .filter(|property| {
                 !property.name.ends_with('*') && !matches!(property.support, Support::Refused(_))
             })

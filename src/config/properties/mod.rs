@@ -1,0 +1,175 @@
+//! Every property: its name, its values, its defaults, and what becomes of it here.
+//!
+//! Flags, environment, TOML, Java properties and connector JSON are all read by this one table;
+//! `cdc-agent config` prints it, and the manual's page is its text.
+
+mod table;
+
+/// Properties of one subject.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// What they are about.
+    pub title: &'static str,
+    /// They.
+    pub properties: &'static [Property],
+}
+
+/// Every property, by subject.
+pub fn subjects() -> &'static [Subject] {
+    table::SUBJECTS
+}
+
+/// Every property.
+pub fn all() -> impl Iterator<Item = &'static Property> {
+    table::SUBJECTS.iter().flat_map(|subject| subject.properties)
+}
+
+/// One property.
+#[derive(Clone, Copy, Debug)]
+pub struct Property {
+    /// Name; Debezium's where it has one. A name that ends in `.*` stands for all that begin so.
+    pub name: &'static str,
+    /// Which values it takes.
+    pub kind: Kind,
+    /// Default of flags and TOML; empty: none.
+    pub default: &'static str,
+    /// Default of a Debezium file where it differs.
+    pub debezium: Option<&'static str>,
+    /// What becomes of it.
+    pub support: Support,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Values of a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Anything.
+    Text,
+    /// Anything, never shown.
+    Secret,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number in these bounds.
+    Count(u64, u64),
+    /// Milliseconds in these bounds.
+    Millis(u64, u64),
+    /// Bytes in these bounds.
+    Bytes(u64, u64),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Regular expressions, separated by commas.
+    List,
+}
+
+/// What becomes of a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As in Debezium.
+    Supported,
+    /// Debezium has none of this name.
+    Ours,
+    /// Taken, with this difference.
+    Different(&'static str),
+    /// Refused, for this reason.
+    Refused(&'static str),
+}
+
+/// No bound from above that anybody would meet.
+const ANY: u64 = i64::MAX as u64;
+
+/// The property of that name: its own entry, or the longest one that stands for it.
+pub fn find(name: &str) -> Option<&'static Property> {
+    let exact = all().find(|property| property.name == name);
+    exact.or_else(|| {
+        all()
+            .filter(|property| {
+                property
+                    .name
+                    .strip_suffix('*')
+                    .is_some_and(|start| name.len() > start.len() && name.starts_with(start))
+            })
+            .max_by_key(|property| property.name.len())
+    })
+}
+
+/// The known name that is nearest to a mistyped one.
+pub fn nearest(name: &str) -> &'static str {
+    all()
+        .filter(|property| !matches!(property.support, Support::Refused(_)))
+        .map(|property| property.name)
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+        .unwrap_or_default()
+}
+
+impl Property {
+    /// Whether a value may be shown.
+    pub fn is_secret(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+}
+
+impl Kind {
+    /// What is expected, in words.
+    pub fn expected(self) -> String {
+        match self {
+            Kind::Text | Kind::Secret => "text".to_owned(),
+            Kind::Bool => "true or false".to_owned(),
+            Kind::Count(low, ANY) => format!("a whole number from {low}"),
+            Kind::Count(low, high) => format!("a whole number from {low} to {high}"),
+            Kind::Millis(low, high) => format!("milliseconds from {low} to {high}"),
+            Kind::Bytes(low, ANY) => format!("bytes from {low}"),
+            Kind::Bytes(low, high) => format!("bytes from {low} to {high}"),
+            Kind::Choice(words) => words.join(", "),
+            Kind::List => "regular expressions, separated by commas".to_owned(),
+        }
+    }
+
+    /// Whether it takes this value.
+    pub fn accepts(self, value: &str) -> bool {
+        match self {
+            Kind::Text | Kind::Secret | Kind::List => true,
+            Kind::Bool => matches!(value, "true" | "false"),
+            Kind::Count(low, high) | Kind::Millis(low, high) | Kind::Bytes(low, high) => {
+                value.parse::<u64>().is_ok_and(|number| (low..=high).contains(&number))
+            }
+            Kind::Choice(words) => words.contains(&value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_stands_once_and_every_default_is_accepted() {
+        for (at, property) in all().enumerate() {
+            assert!(
+                all().skip(at + 1).all(|other| other.name != property.name),
+                "{} stands twice",
+                property.name
+            );
+            for default in [Some(property.default), property.debezium].into_iter().flatten() {
+                assert!(
+                    default.is_empty() || property.kind.accepts(default),
+                    "{}={default}",
+                    property.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_family_wins_and_typos_find_their_neighbour() {
+        assert_eq!(
+            find("topic.creation.default.cleanup.policy").unwrap().name,
+            "topic.creation.default.*"
+        );
+        assert_eq!(find("snapshot.mode").unwrap().name, "snapshot.mode");
+        assert_eq!(find("snapshot.fetch.size").unwrap().name, "snapshot.*");
+        assert!(find("no.such.thing").is_none());
+        assert_eq!(nearest("slot.nam"), "slot.name");
+        assert_eq!(nearest("table.includ.list"), "table.include.list");
+    }
+}
