@@ -23,7 +23,12 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) {
 /// Appends what stands between a JSON string's quotes.
 #[inline]
 pub fn string_content(text: &[u8], out: &mut Vec<u8>) {
-    let plain = plain_bytes(text);
+    let (plain, ascii) = plain_bytes(text);
+    // "char" of PostgreSQL 14 prints a byte of no encoding.
+    if !ascii && std::str::from_utf8(text).is_err() {
+        escaped(text, out);
+        return;
+    }
     match text.split_at_checked(plain) {
         Some((all, [])) => out.extend_from_slice(all),
         Some((start, rest)) => {
@@ -35,14 +40,16 @@ pub fn string_content(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Length of the start of `text` that needs no escape: no control character, quote or backslash
-/// and no lead byte of a character beyond the basic plane.
+/// and no lead byte of a character beyond the basic plane; and whether all of it is ASCII.
 #[inline]
-fn plain_bytes(text: &[u8]) -> usize {
+fn plain_bytes(text: &[u8]) -> (usize, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let (chunks, rest) = text.as_chunks::<8>();
+    let mut high = 0;
     for (at, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
+        high |= word;
         // Each term has the high bit of the bytes that it looks for (and may have more above).
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quote = word ^ (ONES * 0x22);
@@ -53,12 +60,13 @@ fn plain_bytes(text: &[u8]) -> usize {
         if (control | quote | backslash | beyond) & HIGHS != 0 {
             let inside = chunk.iter().position(|&byte| needs_escape(byte)).unwrap_or(8);
             if inside < 8 {
-                return at * 8 + inside;
+                return (at * 8 + inside, high & HIGHS == 0);
             }
         }
     }
     let tail = rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len());
-    chunks.len() * 8 + tail
+    let ascii = high & HIGHS == 0 && rest.is_ascii();
+    (chunks.len() * 8 + tail, ascii)
 }
 
 #[inline]
@@ -68,25 +76,43 @@ fn needs_escape(byte: u8) -> bool {
 
 #[cold]
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    for character in String::from_utf8_lossy(text).chars() {
-        let mut buffer = [0; 4];
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\u{C}' => out.extend_from_slice(b"\\f"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\0'..='\u{1F}' | '\u{10000}'.. => {
-                let mut units = [0; 2];
-                for unit in character.encode_utf16(&mut units) {
-                    out.extend_from_slice(format!("\\u{unit:04X}").as_bytes());
-                }
-            }
-            _ => out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes()),
+    let text = String::from_utf8_lossy(text);
+    let mut rest: &str = &text;
+    loop {
+        let (plain, _) = plain_bytes(rest.as_bytes());
+        let (run, after) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        out.extend_from_slice(run.as_bytes());
+        let mut characters = after.chars();
+        match characters.next() {
+            Some(character) => escape(character, out),
+            None => return,
         }
+        rest = characters.as_str();
     }
+}
+
+fn escape(character: char, out: &mut Vec<u8>) {
+    let short = match character {
+        '"' => b'"',
+        '\\' => b'\\',
+        '\u{8}' => b'b',
+        '\t' => b't',
+        '\n' => b'n',
+        '\u{C}' => b'f',
+        '\r' => b'r',
+        _ => {
+            const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                let digit = |shift: u16| {
+                    DIGITS.get(usize::from(*unit >> shift & 15)).copied().unwrap_or(b'0')
+                };
+                out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+            }
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends a whole number.
@@ -248,6 +274,7 @@ mod tests {
             r#""\u0001\u001F\uD83D\uDE00""#
         );
         assert_eq!(written(|out| string(&[b'a', 0xFF, b'\n'], out)), "\"a\u{FFFD}\\n\"");
+        assert_eq!(written(|out| string(&[b'a', 0xE4], out)), "\"a\u{FFFD}\"");
     }
 
     #[test]

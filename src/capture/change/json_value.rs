@@ -154,7 +154,9 @@ fn write_rare(
 #[inline]
 fn digits(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     let number = text.strip_prefix(b"-").unwrap_or(text);
-    if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+    // JSON has no number with needless zeros before it.
+    let needless = matches!(number, [b'0', _, ..]);
+    if number.is_empty() || needless || !number.iter().all(u8::is_ascii_digit) {
         return Err(ValueError::Syntax { expected: "a whole number" });
     }
     out.extend_from_slice(text);
