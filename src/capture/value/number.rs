@@ -54,6 +54,9 @@ impl<'a> Decimal<'a> {
         if whole.is_empty() || needless || !all_digits(whole) || !all_digits(fraction) {
             return Err(ValueError::Syntax { expected: "a decimal number" });
         }
+        if digits.len() > MAX_DIGITS {
+            return Err(ValueError::OutOfRange { target: "numeric" });
+        }
         Ok(Decimal::Finite(FiniteDecimal { negative, whole, fraction }))
     }
 }
@@ -131,6 +134,10 @@ impl FiniteDecimal<'_> {
 
 /// Java writes numbers from ten to the power of minus this on without an exponent.
 const LARGEST_PLAIN_EXPONENT: usize = 6;
+
+/// More digits than a `numeric` can have: 131,072 before the point and 16,383 after it. Conversion
+/// into bytes takes time with their square.
+const MAX_DIGITS: usize = 150_000;
 
 /// Digits that always fit an `i128`.
 const MAX_I128_DIGITS: usize = 38;
