@@ -220,6 +220,7 @@ impl Reader<'_> {
         let closer = connection.closer()?;
         let done = crate::stop::Stop::default();
         self.session.health.set_phase("creating the slot");
+        self.session.health.set_ready("source", Err("the slot is being created".to_owned()));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let begun = Instant::now();
@@ -292,7 +293,7 @@ impl Reader<'_> {
         for (table, _) in &overtaken {
             let known = state.tables.entry(table.name.clone()).or_default();
             known.overtaken_until = point;
-            self.store_table(&table.name, &known.clone())?;
+            self.store_table(&table.name, &known.clone(), &|| self.goes_on())?;
         }
         let mut connection = Connection::open(&self.session.settings.source, Purpose::Sql)?;
         connection.query(&snapshot::transaction(&parent.name))?;
@@ -336,7 +337,7 @@ impl Reader<'_> {
             known.overtaken_until =
                 if overtaken && needs_repair(facts) { point } else { Lsn::ZERO };
             let known = known.clone();
-            self.store_table(&table.name, &known)?;
+            self.store_table(&table.name, &known, &|| self.goes_on())?;
         }
         let reading_tables = self.reading_tables(tables)?;
         session.health.set_phase("reading tables");
@@ -393,7 +394,8 @@ impl Reader<'_> {
         session.metrics.snapshot_tables.with_label_values(&["waiting"]).set(waiting);
         let mut ready = Vec::with_capacity(planned.len());
         for table in planned {
-            let writer = session.pipeline.tables.ready(&table.shape, &types, session.stop)?;
+            let go_on = || !session.stop.is_requested();
+            let writer = session.pipeline.tables.ready(&table.shape, &types, &go_on)?;
             ready.push(ReadingTable::new(table, Arc::new(writer), session.metrics));
         }
         Ok(ready)
@@ -415,7 +417,10 @@ impl Reader<'_> {
         known.epoch_complete = state.slot.epoch;
         known.end_offsets = end_offsets;
         let known = known.clone();
-        self.store_table(&planned.name, &known)
+        self.store_table(&planned.name, &known, &|| {
+            self.session.health.turn("snapshot");
+            self.goes_on()
+        })
     }
 
     /// Tables without columns have nothing to read and are complete.
@@ -425,7 +430,7 @@ impl Reader<'_> {
             if known.epoch_complete != state.slot.epoch {
                 known.epoch_complete = state.slot.epoch;
                 let known = known.clone();
-                self.store_table(&table.name, &known)?;
+                self.store_table(&table.name, &known, &|| self.goes_on())?;
             }
         }
         Ok(())
@@ -449,25 +454,39 @@ impl Reader<'_> {
         self.store_slot(&state.slot)
     }
 
+    fn goes_on(&self) -> bool {
+        !self.session.stop.is_requested()
+    }
+
     fn store_slot(&self, slot: &SlotState) -> Result<(), CaptureError> {
         let pipeline = self.session.pipeline;
         let number = pipeline.deliveries.new_awaited();
         let stored = pipeline.store.store_slot(slot, Receipt::Awaited(number))?;
-        self.wait(stored, number)
+        self.wait(stored, number, &|| self.goes_on())
     }
 
-    fn store_table(&self, name: &TableName, table: &TableState) -> Result<(), CaptureError> {
+    fn store_table(
+        &self,
+        name: &TableName,
+        table: &TableState,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), CaptureError> {
         let pipeline = self.session.pipeline;
         let number = pipeline.deliveries.new_awaited();
         let stored = pipeline.store.store_table(name, table, Receipt::Awaited(number))?;
-        self.wait(stored, number)
+        self.wait(stored, number, go_on)
     }
 
-    fn wait(&self, stored: Stored, number: u32) -> Result<(), CaptureError> {
+    fn wait(
+        &self,
+        stored: Stored,
+        number: u32,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), CaptureError> {
         match stored {
             Stored::Now => self.session.pipeline.deliveries.forget_awaited(number),
             Stored::WhenAcknowledged => {
-                self.session.pipeline.deliveries.wait_for(number, self.session.stop)?;
+                self.session.pipeline.deliveries.wait_for(number, go_on)?;
             }
         }
         Ok(())

@@ -326,6 +326,7 @@ impl Session<'_> {
     /// Waits until everything sent is acknowledged, stored and told to the server.
     fn drain(&self, encoder: &mut Encoder<'_>) {
         self.health.set_phase("stopping");
+        self.health.set_ready("source", Err("stopping".to_owned()));
         encoder.abandon();
         let most = self.settings.times.shutdown.saturating_sub(SHUTDOWN_MARGIN);
         if !self.pipeline.deliveries.wait_until_drained(most) {

@@ -104,6 +104,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn run(&mut self) -> Result<(), CaptureFailure> {
         let mut pipeline: Option<Pipeline> = None;
+        self.process.health.set_ready("source", Err("connecting".to_owned()));
         while !self.process.stop.is_requested() {
             let result = self.session(&mut pipeline);
             self.process.status.set_sql(None);

@@ -29,7 +29,6 @@ use crate::capture::settings::ConversionFailure;
 use crate::envelope::Operation;
 use crate::envelope::json;
 use crate::position::Position;
-use crate::stop::Stop;
 use crate::telemetry::Metrics;
 
 /// One version of a table, ready to be written.
@@ -173,16 +172,17 @@ impl Tables {
         TopicSpec { name, compacted: false, internal: false }
     }
 
-    /// Makes one version of a table ready.
+    /// Makes one version of a table ready. Waits for the destination as long as `go_on` gives
+    /// `true`.
     ///
     /// # Errors
     ///
-    /// The destination fails, or we are asked to stop.
+    /// The destination fails, or `go_on` gave `false`.
     pub(super) fn ready(
         &self,
         shape: &Shape,
         types: &TypeCatalog,
-        stop: &Stop,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<ReadyTable, CaptureError> {
         let topic = self.topic(shape);
         self.publisher.prepare(std::slice::from_ref(&topic))?;
@@ -197,7 +197,7 @@ impl Tables {
         let schema = if self.settings.values.value_schemas {
             None
         } else {
-            Some(self.publish_schema(shape, &writer, stop)?)
+            Some(self.publish_schema(shape, &writer, go_on)?)
         };
         let headers = self.context_headers();
         let route =
@@ -257,7 +257,7 @@ impl Tables {
         &self,
         shape: &Shape,
         writer: &TableWriter,
-        stop: &Stop,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<String, CaptureError> {
         let entry = schema_entry(shape, writer);
         let digest = ring::digest::digest(&ring::digest::SHA256, &entry);
@@ -284,8 +284,8 @@ impl Tables {
             receipt: Receipt::Awaited(number),
         };
         let batch = Batch { bytes: &bytes, records: &[record] };
-        self.publisher.send(batch, &|| !stop.is_requested())?;
-        self.deliveries.wait_for(number, stop)?;
+        self.publisher.send(batch, go_on)?;
+        self.deliveries.wait_for(number, go_on)?;
         lock().insert(fingerprint.clone());
         Ok(fingerprint)
     }

@@ -75,6 +75,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) stop: &'a Stop,
 }
 
+impl Surroundings<'_> {
+    /// Whether waiting for the destination is still wanted. A loop that waits is not dead.
+    fn go_on(&self) -> bool {
+        self.health.turn("encoder");
+        !self.stop.is_requested()
+    }
+}
+
 /// Turns the stream into records.
 pub(super) struct Encoder<'a> {
     around: Surroundings<'a>,
@@ -244,11 +252,7 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let batch = Batch { bytes: &self.output.bytes, records: &self.records };
-        let (health, stop) = (self.around.health, self.around.stop);
-        let sent = self.around.publisher.send(batch, &|| {
-            health.turn("encoder");
-            !stop.is_requested()
-        });
+        let sent = self.around.publisher.send(batch, &|| self.around.go_on());
         self.output.bytes.clear();
         self.records.clear();
         Ok(sent?)
@@ -334,7 +338,7 @@ impl<'a> Encoder<'a> {
         let shape = Shape::of_relation(relation, facts.as_ref());
         let captured = self.around.settings.tables.allows(&shape.table);
         let table = if captured {
-            let ready = self.around.tables.ready(&shape, &self.types, self.around.stop)?;
+            let ready = self.around.tables.ready(&shape, &self.types, &|| self.around.go_on())?;
             tracing::debug!(table = %shape.table, columns = shape.columns.len(), "relation");
             Some(Arc::new(ready))
         } else {

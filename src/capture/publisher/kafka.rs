@@ -378,6 +378,10 @@ impl Publisher for KafkaPublisher {
         }
     }
 
+    fn is_waiting(&self) -> bool {
+        self.in_flight_bytes.load(Ordering::Relaxed) > 0
+    }
+
     fn end_offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, PublishError> {
         let failed = |error: KafkaError| sorted(&self.settings.kafka, "asking for offsets", &error);
         let client = self.admin.inner();

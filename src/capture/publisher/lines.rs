@@ -205,6 +205,10 @@ impl Publisher for LinesPublisher {
         Ok(())
     }
 
+    fn is_waiting(&self) -> bool {
+        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).written.is_empty()
+    }
+
     fn describe(&self) -> String {
         self.path.clone()
     }

@@ -72,6 +72,9 @@ pub trait Publisher: Send + Sync {
     /// The destination has failed.
     fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError>;
 
+    /// Whether records were sent that are not acknowledged.
+    fn is_waiting(&self) -> bool;
+
     /// Offsets after the last record of a topic, by partition; none where the destination has no
     /// offsets.
     ///

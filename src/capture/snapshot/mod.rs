@@ -328,7 +328,10 @@ impl<'a> Reading<'a> {
         let ready: Vec<(usize, Vec<(u32, u64)>)> = ready;
         for (table, counts) in ready {
             for (number, rows) in &counts {
-                self.deliveries.wait_for_range(*number, *rows, self.stop)?;
+                self.deliveries.wait_for_range(*number, *rows, &|| {
+                    self.health.turn("snapshot");
+                    self.goes_on()
+                })?;
             }
             if let Some(reading) = self.tables.get(table) {
                 let rows = counts.iter().map(|(_, rows)| rows).sum();
