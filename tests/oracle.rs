@@ -5,7 +5,8 @@
 //! recorded ones, member by member, in the order of members and in the spelling of numbers. Each case
 //! stands in one of three lists: equal, different as expected, not yet possible. `CASE=name,name`
 //! runs those only, of whichever list, and `CASE=all` all of them; `SHOW=1` prints the agent's log
-//! and raw records.
+//! and raw records. `RECORD=name,name` with `--ignored` records cases from a real Debezium: a new one
+//! is written down, an old one must come out as it stands.
 
 #![allow(
     clippy::expect_used,
@@ -23,6 +24,7 @@ mod oracle {
     pub mod records;
     pub mod case;
     pub mod run;
+    pub mod record;
     pub mod compare;
     pub mod pairs;
     pub mod lists;
@@ -35,6 +37,8 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 
+use cdc_testkit::servers::connect::Connect;
+use cdc_testkit::servers::kafka::Kafka;
 use cdc_testkit::servers::postgres::Postgres;
 use oracle::case;
 use oracle::case::Case;
@@ -44,6 +48,7 @@ use oracle::expected;
 use oracle::json::Json;
 use oracle::lists;
 use oracle::pairs;
+use oracle::record;
 use oracle::records::Record;
 use oracle::run;
 
@@ -129,6 +134,34 @@ fn judge(case: &Case, version: u32, server: &Postgres) -> Vec<String> {
         wrong.extend(pairs::unequal(&ours));
     }
     wrong
+}
+
+#[test]
+#[ignore = "starts Kafka Connect, to add a case; see proto-fixtures/debezium/README.md"]
+fn records_cases_from_debezium() {
+    let wanted = std::env::var("RECORD").expect("RECORD=name,name");
+    let cases: Vec<Case> = case::all()
+        .into_iter()
+        .filter(|case| wanted == "all" || wanted.split(',').any(|name| name == case.name))
+        .collect();
+    let kafka = Kafka::start();
+    let connect = Connect::start(&kafka);
+    let versions: BTreeSet<u32> = cases.iter().flat_map(Case::versions).collect();
+    let servers: BTreeMap<u32, Postgres> =
+        versions.into_iter().map(|version| (version, Postgres::start(version))).collect();
+    for case in &cases {
+        for version in case.versions() {
+            let records = record::record(case, &servers[&version], (&kafka, &connect));
+            if !case.is_recorded() {
+                record::write(case, &records);
+            }
+            let found = compare::differences(&case.records(version), &records);
+            println!("{} on PostgreSQL {version}: {} differences", case.name, found.len());
+            for difference in found {
+                println!("  {difference}");
+            }
+        }
+    }
 }
 
 #[test]

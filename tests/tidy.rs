@@ -218,7 +218,7 @@ fn files_are_named_sized_and_shaped_as_promised() {
         }
         let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
         let lines = code.lines().count();
-        if lines > LINES_MAX && name != "properties.rs" {
+        if lines > LINES_MAX && !shown.ends_with("properties/table.rs") {
             wrong.push(format!("{shown}: {lines} lines, at most {LINES_MAX}"));
         }
         for (number, line) in text.lines().enumerate() {

@@ -56,7 +56,7 @@ impl View {
     pub(crate) fn take(&mut self, record: &TopicRecord) {
         let Some(value) = &record.value else { return };
         let Ok(event) = serde_json::from_slice::<Value>(value) else { return };
-        let operation = event["op"].as_str().unwrap_or_default();
+        let operation = member(&event, "/op").as_str().unwrap_or_default();
         let Some(place) = "rcudt".find(operation) else { return };
         let table = record.topic.split_once('.').map_or("", |(_, table)| table).to_owned();
         if let Some(count) = self.tables.entry(table.clone()).or_default().get_mut(place) {
@@ -64,14 +64,15 @@ impl View {
         }
         self.total += 1;
         if operation != "r" {
-            let commit = event["source"]["ts_us"].as_f64().unwrap_or_default();
+            let commit = member(&event, "/source/ts_us").as_f64().unwrap_or_default();
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             if self.lags.len() >= RECENT {
                 self.lags.remove(0);
             }
             self.lags.push((now.as_secs_f64() * 1e6 - commit) / 1000.0);
         }
-        let shown = if event["after"].is_null() { &event["before"] } else { &event["after"] };
+        let after = member(&event, "/after");
+        let shown = if after.is_null() { member(&event, "/before") } else { after };
         let text: String =
             format!("{operation} {table} {shown}").chars().take(EVENT_CHARS).collect();
         self.last = text;
@@ -120,4 +121,9 @@ impl View {
         out.flush().ok();
         self.lines = lines.len();
     }
+}
+
+/// A member by its pointer (RFC 6901), null if there is none.
+fn member<'a>(event: &'a Value, pointer: &str) -> &'a Value {
+    event.pointer(pointer).unwrap_or(&Value::Null)
 }

@@ -12,7 +12,8 @@ use super::records::Record;
 pub struct Case {
     /// The folder's name.
     pub name: String,
-    folder: PathBuf,
+    /// Where it lies.
+    pub folder: PathBuf,
 }
 
 /// The release that the cases were recorded from.
@@ -34,6 +35,16 @@ impl Case {
     /// Major versions of PostgreSQL that it was recorded on.
     pub fn versions(&self) -> Vec<u32> {
         self.read("postgres").split_whitespace().map(|word| word.parse().unwrap()).collect()
+    }
+
+    /// Its database.
+    pub fn database(&self) -> String {
+        format!("o_{}", self.name.to_lowercase())
+    }
+
+    /// Whether it has been recorded; one that is being added has not.
+    pub fn is_recorded(&self) -> bool {
+        self.folder.join("records.jsonl").exists()
     }
 
     /// What runs before the connector starts.

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// The agent refused its settings: what it said. Everything else panics.
 pub fn run(case: &Case, server: &Postgres) -> Result<Vec<Record>, String> {
-    let database = format!("o_{}", case.name.to_lowercase());
+    let database = case.database();
     server.create_database(&database);
     let mut session = server.client(&database);
     for statement in case.setup() {
@@ -39,7 +39,7 @@ pub fn run(case: &Case, server: &Postgres) -> Result<Vec<Record>, String> {
     if streaming.is_none() && !agent.exit_status().is_some_and(|status| status.success()) {
         let log = agent.log();
         drop(session);
-        clean(server, &database);
+        clean(server, &database, &database);
         return Err(log);
     }
     if streaming.is_some() {
@@ -54,7 +54,7 @@ pub fn run(case: &Case, server: &Postgres) -> Result<Vec<Record>, String> {
         assert!(status.success(), "the agent ended with {status}:\n{}", agent.log_tail());
     }
     drop(session);
-    clean(server, &database);
+    clean(server, &database, &database);
     let lines = fs::read_to_string(folder.path().join("records.jsonl")).unwrap_or_default();
     if std::env::var_os("SHOW").is_some() {
         println!("{}\n{lines}", agent.log());
@@ -136,10 +136,10 @@ fn wait_until_published(agent: &mut Daemon, server: &Postgres, port: u16) {
     });
 }
 
-fn clean(server: &Postgres, database: &str) {
-    let active = format!(
-        "SELECT count(active_pid) FROM pg_replication_slots WHERE slot_name = '{database}'"
-    );
+/// Drops a slot, once nobody uses it, and a database.
+pub fn clean(server: &Postgres, database: &str, slot: &str) {
+    let active =
+        format!("SELECT count(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'");
     process::wait_until(PATIENCE, "the slot is free", || {
         server.query_one("postgres", &active).as_deref() == Some("0")
     });
@@ -147,7 +147,7 @@ fn clean(server: &Postgres, database: &str) {
         "postgres",
         &format!(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-             WHERE slot_name = '{database}'"
+             WHERE slot_name = '{slot}'"
         ),
     );
     server.drop_database(database);
