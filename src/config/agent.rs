@@ -190,20 +190,40 @@ fn check_slot_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Connection parameters: the DSN's, then `PG*`, then `database.*` of a file.
+/// Connection parameters: those of the connection string and of flags, then of the service file,
+/// then `PG*`, then of a configuration file.
 fn source(
     raw: &mut RawConfig,
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Option<SourceSettings> {
-    let dsn = match ConnInfo::parse(raw.get("dsn").unwrap_or_default()) {
-        Ok(dsn) => dsn,
-        Err(message) => {
-            raw.fail("dsn", message);
-            return None;
+    let merged = connection_parameters(raw, environment);
+    let settings = merged.and_then(|info| {
+        let source = SourceSettings::new(&info, raw.text("application.name"))?;
+        Ok((info, source))
+    });
+    match settings {
+        Ok((info, mut source)) => {
+            if info.get("connect_timeout").is_none() {
+                source.connect_timeout = Duration::from_millis(raw.number("connect.timeout.ms"));
+            }
+            Some(source)
         }
+        Err(message) => {
+            raw.fail("connection to PostgreSQL", message);
+            None
+        }
+    }
+}
+
+fn connection_parameters(
+    raw: &RawConfig,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Result<ConnInfo, String> {
+    let of_file = |name: &str| {
+        raw.given(name).is_some_and(|given| given.origin == crate::config::Origin::File)
     };
-    let mut above = ConnInfo::default();
-    let mut below = ConnInfo::default();
+    let dsn = ConnInfo::parse(raw.get("dsn").unwrap_or_default())?;
+    let (mut above, mut below) = (ConnInfo::default(), ConnInfo::default());
     for (property, parameter) in [
         ("database.hostname", "host"),
         ("database.port", "port"),
@@ -214,26 +234,17 @@ fn source(
         ("database.sslrootcert", "sslrootcert"),
         ("database.sslcert", "sslcert"),
         ("database.sslkey", "sslkey"),
+        ("application.name", "application_name"),
     ] {
-        let Some(given) = raw.given(property) else { continue };
-        let from_file = given.origin == crate::config::Origin::File;
-        let info = if from_file { &mut below } else { &mut above };
-        // The names are the table's own, so that they are known.
-        info.set(parameter, given.value.clone()).ok();
+        let Some(value) = raw.get(property) else { continue };
+        let info = if of_file(property) { &mut below } else { &mut above };
+        info.set(parameter, value)?;
     }
-    let info = dsn.or(above).or(ConnInfo::from_environment(environment)).or(below);
-    match SourceSettings::new(&info, raw.text("application.name")) {
-        Ok(mut source) => {
-            if info.get("connect_timeout").is_none() {
-                source.connect_timeout = Duration::from_millis(raw.number("connect.timeout.ms"));
-            }
-            Some(source)
-        }
-        Err(message) => {
-            raw.fail("dsn", message);
-            None
-        }
-    }
+    let (above, below) =
+        if of_file("dsn") { (above, dsn.or(below)) } else { (dsn.or(above), below) };
+    let environment = ConnInfo::from_environment(environment)?;
+    let named = above.clone().or(environment.clone()).or(below.clone());
+    Ok(above.or(named.service()?).or(environment).or(below))
 }
 
 fn destination(

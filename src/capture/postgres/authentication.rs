@@ -9,8 +9,8 @@ use postgres_protocol::authentication::sasl;
 use postgres_protocol::message::frontend;
 
 use crate::capture::postgres::SourceError;
-use crate::capture::postgres::connect::StartUpError;
-use crate::capture::postgres::connect::start_up_refused;
+use crate::capture::postgres::connect::Refusal;
+use crate::capture::postgres::connect::Refused;
 use crate::capture::postgres::connection::Connection;
 use crate::capture::postgres::settings::ChannelBinding;
 use crate::capture::postgres::settings::SourceSettings;
@@ -32,11 +32,12 @@ enum Request {
 /// Answers the server's requests until it is satisfied.
 pub(super) fn authenticate(
     connection: &mut Connection,
-    settings: &SourceSettings,
-) -> Result<(), StartUpError> {
+    refused: Refused<'_>,
+) -> Result<(), Refusal> {
+    let settings = refused.settings;
     let mut proven = false;
     loop {
-        match request(connection, settings)? {
+        match request(connection, refused)? {
             Request::Done if settings.channel_binding == ChannelBinding::Require && !proven => {
                 return Err(refuse(
                     settings,
@@ -46,23 +47,20 @@ pub(super) fn authenticate(
             }
             Request::Done => return Ok(()),
             Request::Cleartext => {
-                let password = password(settings)?.to_owned();
+                let password = password(connection, settings)?;
                 send_password(connection, password.as_bytes())?;
             }
             Request::Md5(salt) => {
-                let password = password(settings)?;
+                let password = password(connection, settings)?;
                 let hash = md5_hash(settings.user.as_bytes(), password.as_bytes(), salt);
                 send_password(connection, hash.as_bytes())?;
             }
-            Request::Sasl(mechanisms) => proven = scram(connection, settings, &mechanisms)?,
+            Request::Sasl(mechanisms) => proven = scram(connection, refused, &mechanisms)?,
         }
     }
 }
 
-fn request(
-    connection: &mut Connection,
-    settings: &SourceSettings,
-) -> Result<Request, StartUpError> {
+fn request(connection: &mut Connection, refused: Refused<'_>) -> Result<Request, Refusal> {
     let host = connection.host().clone();
     loop {
         return match connection.message(DURING)? {
@@ -73,15 +71,13 @@ fn request(
                 Ok(Request::Sasl(mechanisms.into_iter().map(str::to_owned).collect()))
             }
             BackendMessage::AuthenticationOther(method) => Err(refuse(
-                settings,
+                refused.settings,
                 &format!(
                     "the server asks for authentication method {method} (GSSAPI, SSPI or older)"
                 ),
             )
             .into()),
-            BackendMessage::ErrorResponse(error) => {
-                Err(start_up_refused(error, &host, Some(settings)))
-            }
+            BackendMessage::ErrorResponse(error) => Err(refused.by(error, &host)),
             _ => continue,
         };
     }
@@ -94,15 +90,17 @@ fn refuse(settings: &SourceSettings, reason: &str) -> SourceError {
     )
 }
 
-fn password(settings: &SourceSettings) -> Result<&str, SourceError> {
-    match &settings.password {
-        Some(password) => Ok(password.reveal()),
+fn password(connection: &Connection, settings: &SourceSettings) -> Result<String, SourceError> {
+    match &connection.host().password {
+        Some(password) => Ok(password.reveal().to_owned()),
         None => Err(SourceError::permission(
             format!(
-                "PostgreSQL asks for the password of role \"{}\", and none is given",
+                "PostgreSQL at {} asks for the password of role \"{}\", and none is given",
+                connection.host(),
                 settings.user
             ),
-            "give it in PGPASSWORD, ~/.pgpass or database.password",
+            "give it in PGPASSWORD, ~/.pgpass (only you may read it: chmod 600) or \
+             database.password",
         )),
     }
 }
@@ -117,9 +115,10 @@ fn send_password(connection: &mut Connection, password: &[u8]) -> Result<(), Sou
 /// Gives whether the exchange was bound to the TLS connection.
 fn scram(
     connection: &mut Connection,
-    settings: &SourceSettings,
+    refused: Refused<'_>,
     mechanisms: &[String],
-) -> Result<bool, StartUpError> {
+) -> Result<bool, Refusal> {
+    let settings = refused.settings;
     let offered = |name: &str| mechanisms.iter().any(|mechanism| mechanism == name);
     let end_point = connection.server_certificate().and_then(tls::server_end_point);
     let bind = settings.channel_binding != ChannelBinding::Disable;
@@ -138,18 +137,19 @@ fn scram(
         let reason = format!("the server offers {}", mechanisms.join(", "));
         return Err(refuse(settings, &reason).into());
     }
-    let mut scram = sasl::ScramSha256::new(password(settings)?.as_bytes(), binding);
+    let password = password(connection, settings)?;
+    let mut scram = sasl::ScramSha256::new(password.as_bytes(), binding);
     let mut message = BytesMut::new();
     frontend::sasl_initial_response(mechanism, scram.message(), &mut message)
         .map_err(|error| super::connection::closed(DURING, &error))?;
     connection.send(&message, DURING)?;
-    let challenge = sasl_answer(connection, settings)?;
+    let challenge = sasl_answer(connection, refused)?;
     scram.update(&challenge).map_err(|error| scram_failed(settings, &error))?;
     message.clear();
     frontend::sasl_response(scram.message(), &mut message)
         .map_err(|error| super::connection::closed(DURING, &error))?;
     connection.send(&message, DURING)?;
-    let proof = sasl_answer(connection, settings)?;
+    let proof = sasl_answer(connection, refused)?;
     scram.finish(&proof).map_err(|error| scram_failed(settings, &error))?;
     Ok(bound)
 }
@@ -161,17 +161,14 @@ fn scram_failed(settings: &SourceSettings, error: &std::io::Error) -> SourceErro
     )
 }
 
-fn sasl_answer(
-    connection: &mut Connection,
-    settings: &SourceSettings,
-) -> Result<Vec<u8>, StartUpError> {
+fn sasl_answer(connection: &mut Connection, refused: Refused<'_>) -> Result<Vec<u8>, Refusal> {
     let host = connection.host().clone();
     loop {
         match connection.message(DURING)? {
             BackendMessage::AuthenticationSaslContinue(data)
             | BackendMessage::AuthenticationSaslFinal(data) => return Ok(data.to_vec()),
             BackendMessage::ErrorResponse(error) => {
-                return Err(start_up_refused(error, &host, Some(settings)));
+                return Err(refused.by(error, &host));
             }
             _ => {}
         }

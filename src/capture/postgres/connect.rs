@@ -15,12 +15,13 @@ use crate::capture::postgres::connection::Purpose;
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::SourceSettings;
 use crate::capture::postgres::settings::SslMode;
+use crate::capture::postgres::settings::TargetSession;
 use crate::capture::postgres::socket::Socket;
 use crate::capture::postgres::socket::Stream;
-use crate::capture::postgres::sql;
 use crate::capture::postgres::tls;
 use crate::capture::wire::BackendMessage;
 use crate::capture::wire::ServerError;
+use crate::table::quote_identifier;
 
 /// Settings that could change a value's text, hide rows or end a long read. Source: PostgreSQL 18,
 /// "Server Configuration"; `transaction_timeout` exists from 17 on.
@@ -48,87 +49,31 @@ impl Connection {
     ///
     /// [`SourceError::Unreachable`] if no host answers; what the last one said otherwise.
     pub fn open(settings: &SourceSettings, purpose: Purpose) -> Result<Self, SourceError> {
-        let mut last = None;
-        for host in &settings.hosts {
-            match Self::open_host(settings, host, purpose) {
-                Ok(connection) => return Ok(connection),
-                Err(error @ SourceError::Unreachable { .. }) => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| {
-            SourceError::configuration("no host is given", "give --dsn or PGHOST")
-        }))
+        first_host(settings, |host, with_tls| Self::attempt(settings, host, with_tls, purpose))
     }
 
-    fn open_host(
+    /// Connects in one way to one host.
+    pub(super) fn attempt(
         settings: &SourceSettings,
         host: &Host,
-        purpose: Purpose,
-    ) -> Result<Self, SourceError> {
-        let unix = matches!(host, Host::Unix(_));
-        let attempts: &[bool] = match settings.ssl_mode {
-            _ if unix => &[false],
-            SslMode::Disable => &[false],
-            SslMode::Allow => &[false, true],
-            SslMode::Prefer => &[true, false],
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[true],
-        };
-        let mut first = None;
-        for with_tls in attempts {
-            match Self::attempt(settings, host, purpose, *with_tls) {
-                Ok(connection) => return Ok(connection),
-                Err(Refusal { error, try_other_way: true }) => first = Some(error),
-                // A server that dies between the two ways must not look as if it refused both.
-                Err(Refusal { error, .. }) => {
-                    let first = first.filter(|first| is_definite(first) && is_definite(&error));
-                    return Err(first.unwrap_or(error));
-                }
-            }
-        }
-        Err(first.unwrap_or_else(|| unreachable(host, "no way to connect was tried")))
-    }
-
-    fn attempt(
-        settings: &SourceSettings,
-        host: &Host,
-        purpose: Purpose,
         with_tls: bool,
+        purpose: Purpose,
     ) -> Result<Self, Refusal> {
-        let socket = Socket::connect(host, settings.connect_timeout)
-            .map_err(|error| unreachable(host, &error.to_string()))?;
-        let io_failed = |error: io::Error| unreachable(host, &error.to_string());
-        socket.set_read_timeout(Some(settings.connect_timeout)).map_err(io_failed)?;
-        socket.set_write_timeout(Some(settings.connect_timeout)).map_err(io_failed)?;
-        let mut optional = settings.ssl_mode == SslMode::Prefer;
+        let mut socket = reach(settings, host)?;
         let stream = if with_tls {
-            match encrypted(settings, host, socket)? {
-                Some(stream) => stream,
-                None if optional => {
-                    return Err(Refusal::other_way(unreachable(host, "it does not offer TLS")));
-                }
-                None => return Err(no_tls(host).into()),
-            }
+            ask_for_tls(settings, host, &mut socket)?;
+            shake_hands(settings, host, socket)?
         } else {
-            optional = settings.ssl_mode == SslMode::Allow;
             Stream::Plain(socket)
         };
         let mut connection = Connection::over(stream, host.clone());
         match connection.start_up(settings, purpose) {
             Ok(()) => Ok(connection),
-            // pg_hba.conf has no entry for this way; it may have one for the other.
-            Err(StartUpError { error, wrong_way: true }) if optional => {
-                Err(Refusal::other_way(error))
-            }
-            Err(StartUpError { error, .. }) => Err(error.into()),
+            Err(refusal) => Err(connection.explained(refusal)),
         }
     }
 
-    fn start_up(
-        &mut self,
-        settings: &SourceSettings,
-        purpose: Purpose,
-    ) -> Result<(), StartUpError> {
+    fn start_up(&mut self, settings: &SourceSettings, purpose: Purpose) -> Result<(), Refusal> {
         let mut parameters = vec![
             ("user", settings.user.as_str()),
             ("database", settings.database.as_str()),
@@ -145,40 +90,125 @@ impl Connection {
         frontend::startup_message(parameters, &mut message)
             .map_err(|error| unreachable(self.host(), &error.to_string()))?;
         self.send(&message, "connecting")?;
-        authentication::authenticate(self, settings)?;
-        let server_version = self.wait_until_ready()?;
-        self.set_server_version(server_version);
-        let pinned = pinned_settings(server_version);
+        let refused = Refused { settings, purpose };
+        authentication::authenticate(self, refused)?;
+        let server = self.wait_until_ready(refused)?;
+        server.check(settings.target, self.host())?;
+        self.set_server_version(server.version);
+        let pinned = pinned_settings(server.version);
         self.query(&pinned)?;
         let forever = |error: io::Error| unreachable(self.host(), &error.to_string());
         self.socket().set_read_timeout(None).map_err(forever)?;
         Ok(())
     }
 
-    /// After authentication: the server reports its settings, then waits for commands. Gives
-    /// its version.
-    fn wait_until_ready(&mut self) -> Result<i32, SourceError> {
-        let during = "connecting";
-        let mut server_version = 0;
+    /// After authentication: the server reports its settings, then waits for commands.
+    fn wait_until_ready(&mut self, refused: Refused<'_>) -> Result<ServerKind, Refusal> {
+        let host = self.host().clone();
+        let mut server = ServerKind::default();
         loop {
-            match self.message(during)? {
-                BackendMessage::ParameterStatus("server_version", text) => {
-                    server_version = version_number(text);
-                }
-                BackendMessage::ReadyForQuery => return Ok(server_version),
-                BackendMessage::ErrorResponse(error) => {
-                    return Err(start_up_refused(error, self.host(), None).error);
-                }
+            match self.message("connecting")? {
+                BackendMessage::ParameterStatus(name, value) => server.note(name, value),
+                BackendMessage::ReadyForQuery => return Ok(server),
+                BackendMessage::ErrorResponse(error) => return Err(refused.by(error, &host)),
                 _ => {}
             }
         }
     }
+
+    /// A connection that ends before it is ready was never made; TLS may have said why.
+    fn explained(&self, refusal: Refusal) -> Refusal {
+        match refusal.error {
+            SourceError::Closed { during, reason } => match self.alert() {
+                Some(alert) => {
+                    let error = io::Error::other(rustls::Error::AlertReceived(alert));
+                    tls_failed(self.host(), &error)
+                }
+                None => {
+                    unreachable(self.host(), &format!("it ended while {during}: {reason}")).into()
+                }
+            },
+            error => Refusal { error, ..refusal },
+        }
+    }
+}
+
+/// Tries hosts in their order, each in the ways that `sslmode` allows.
+///
+/// As libpq does, the next host is tried if one does not answer, and not if it lets nobody in.
+pub(super) fn first_host<T>(
+    settings: &SourceSettings,
+    mut attempt: impl FnMut(&Host, bool) -> Result<T, Refusal>,
+) -> Result<T, SourceError> {
+    let mut silent: Vec<(String, String)> = Vec::new();
+    for host in &settings.hosts {
+        match either_way(settings, host, &mut attempt) {
+            Ok(found) => return Ok(found),
+            Err(SourceError::Unreachable { address, reason }) => silent.push((address, reason)),
+            Err(error) => return Err(error),
+        }
+    }
+    let Some((address, reason)) = silent.pop() else {
+        return Err(SourceError::configuration("no host is given", "give --dsn or PGHOST"));
+    };
+    if silent.is_empty() {
+        return Err(SourceError::Unreachable { address, reason });
+    }
+    silent.push((address, reason));
+    let (addresses, reasons): (Vec<String>, Vec<String>) = silent
+        .into_iter()
+        .map(|(address, reason)| (address.clone(), format!("{address}: {reason}")))
+        .unzip();
+    Err(SourceError::Unreachable { address: addresses.join(", "), reason: reasons.join("; ") })
+}
+
+fn either_way<T>(
+    settings: &SourceSettings,
+    host: &Host,
+    attempt: &mut impl FnMut(&Host, bool) -> Result<T, Refusal>,
+) -> Result<T, SourceError> {
+    let (first, second) = match settings.ssl_mode {
+        _ if host.is_local() => (false, None),
+        SslMode::Disable => (false, None),
+        SslMode::Allow => (false, Some(true)),
+        SslMode::Prefer => (true, Some(false)),
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (true, None),
+    };
+    let refusal = match attempt(host, first) {
+        Ok(found) => return Ok(found),
+        Err(refusal) => refusal,
+    };
+    match second {
+        Some(second) if refusal.try_other_way => {
+            attempt(host, second).map_err(|other| both(refusal.error, other.error))
+        }
+        _ => Err(refusal.error),
+    }
+}
+
+/// What to say when both ways failed. A server that dies between them must not look as if it had
+/// refused both, and one without TLS has nothing to say of it.
+fn both(first: SourceError, second: SourceError) -> SourceError {
+    match (first, second) {
+        (
+            SourceError::Permission { message, hint },
+            SourceError::Permission { message: other, .. },
+        ) if message != other => {
+            SourceError::Permission { message: format!("{message}; {other}"), hint }
+        }
+        (
+            SourceError::Configuration { message, hint },
+            SourceError::Permission { message: other, .. },
+        ) => SourceError::Permission { message: format!("{message}; without TLS, {other}"), hint },
+        (_, second) => second,
+    }
 }
 
 /// Why an attempt failed, and whether the other of TLS and clear text may work.
-struct Refusal {
-    error: SourceError,
-    try_other_way: bool,
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) error: SourceError,
+    pub(super) try_other_way: bool,
 }
 
 impl Refusal {
@@ -193,119 +223,179 @@ impl From<SourceError> for Refusal {
     }
 }
 
-/// Why the server did not let us in.
-pub(super) struct StartUpError {
-    pub(super) error: SourceError,
-    /// The server has no entry for a connection of this kind.
-    wrong_way: bool,
+/// What has to be known to explain a server's refusal.
+#[derive(Clone, Copy)]
+pub(super) struct Refused<'a> {
+    pub(super) settings: &'a SourceSettings,
+    pub(super) purpose: Purpose,
 }
 
-impl From<SourceError> for StartUpError {
-    fn from(error: SourceError) -> Self {
-        StartUpError { error, wrong_way: false }
+impl Refused<'_> {
+    /// Sorts the server's refusal of a connection.
+    pub(super) fn by(self, error: ServerError, host: &Host) -> Refusal {
+        let (user, database) = (&self.settings.user, &self.settings.database);
+        let quoted = quote_identifier(user);
+        // pg_hba.conf may have another entry, or another method, for the other way.
+        let try_other_way = error.sqlstate.starts_with("28");
+        let error = match error.sqlstate.as_str() {
+            "28P01" => SourceError::permission(
+                format!("PostgreSQL at {host} does not let role \"{user}\" in: {error}"),
+                "check user and password (--dsn, PGUSER, PGPASSWORD, ~/.pgpass); to set the \
+                 password, run in psql: \\password",
+            ),
+            "28000" => SourceError::permission(
+                format!("PostgreSQL at {host} does not let role \"{user}\" in: {error}"),
+                format!(
+                    "check the server's pg_hba.conf, sslmode, and that the role exists: CREATE ROLE \
+                     {quoted} LOGIN REPLICATION"
+                ),
+            ),
+            "3D000" => SourceError::configuration(
+                format!("PostgreSQL at {host}: {error}"),
+                "give the name of an existing database (--dsn, PGDATABASE)",
+            ),
+            "42501" if self.purpose == Purpose::Replication => SourceError::permission(
+                format!("PostgreSQL at {host} does not let role \"{user}\" replicate: {error}"),
+                format!("run as a superuser: ALTER ROLE {quoted} REPLICATION"),
+            ),
+            "42501" => SourceError::permission(
+                format!("PostgreSQL at {host} does not let role \"{user}\" in: {error}"),
+                format!(
+                    "run as a superuser: GRANT CONNECT ON DATABASE {} TO {quoted}",
+                    quote_identifier(database)
+                ),
+            ),
+            "42704" | "22023" => SourceError::configuration(
+                format!("PostgreSQL at {host} refuses a connection option: {error}"),
+                "correct the options parameter (PGOPTIONS)",
+            ),
+            _ => unreachable(host, &error.to_string()),
+        };
+        Refusal { error, try_other_way }
     }
 }
 
-/// Sorts the server's refusal of a connection.
-pub(super) fn start_up_refused(
-    error: ServerError,
-    host: &Host,
-    settings: Option<&SourceSettings>,
-) -> StartUpError {
-    let user = settings.map(|settings| settings.user.as_str()).unwrap_or_default();
-    let wrong_way = error.sqlstate == "28000";
-    let error = match error.sqlstate.as_str() {
-        "28P01" | "28000" => SourceError::permission(
-            format!("PostgreSQL at {host} does not let role \"{user}\" in: {error}"),
-            "check user and password (--dsn, PGUSER, PGPASSWORD, ~/.pgpass) and the server's \
-             pg_hba.conf; the role needs LOGIN and REPLICATION",
-        ),
-        "3D000" => SourceError::configuration(
-            format!("PostgreSQL at {host}: {error}"),
-            "give the name of an existing database (--dsn, PGDATABASE)",
-        ),
-        "42501" => SourceError::permission(
-            format!("PostgreSQL at {host} does not let role \"{user}\" replicate: {error}"),
-            format!("run as a superuser: ALTER ROLE \"{user}\" REPLICATION"),
-        ),
-        "42704" | "22023" => SourceError::configuration(
-            format!("PostgreSQL at {host} refuses a connection option: {error}"),
-            "correct the options parameter (PGOPTIONS)",
-        ),
-        _ => unreachable(host, &error.to_string()),
-    };
-    StartUpError { error, wrong_way }
+/// What a server says of itself while a session begins.
+#[derive(Debug, Default)]
+pub(super) struct ServerKind {
+    /// As in 150018.
+    pub(super) version: i32,
+    standby: bool,
+    read_only: bool,
 }
 
-/// Sorts what tokio-postgres says of a connection that it could not make.
-pub(super) fn refused(
-    error: &tokio_postgres::Error,
-    host: &Host,
-    settings: &SourceSettings,
-) -> SourceError {
-    match error.as_db_error() {
-        Some(server) => start_up_refused(sql::server_error(server), host, Some(settings)).error,
-        None => unreachable(host, &sql::describe(error)),
+impl ServerKind {
+    /// Takes one setting that the server reports. Source: PostgreSQL 18, "Asynchronous Operations".
+    pub(super) fn note(&mut self, name: &str, value: &str) {
+        match name {
+            "server_version" => self.version = version_number(value),
+            "in_hot_standby" => self.standby = value == "on",
+            "default_transaction_read_only" => self.read_only = value == "on",
+            _ => {}
+        }
+    }
+
+    /// Whether it will do; the next host may if not.
+    pub(super) fn check(&self, target: TargetSession, host: &Host) -> Result<(), SourceError> {
+        let writes = !self.standby && !self.read_only;
+        let (fits, found) = match target {
+            TargetSession::Any => (true, ""),
+            TargetSession::ReadWrite => (writes, "its sessions are read-only"),
+            TargetSession::ReadOnly => (!writes, "its sessions may write"),
+            TargetSession::Primary => (!self.standby, "it is a standby"),
+            TargetSession::Standby => (self.standby, "it is not a standby"),
+        };
+        if fits {
+            return Ok(());
+        }
+        let expected = "expected what target_session_attrs says";
+        Err(unreachable(host, &format!("{found}, {expected}")))
     }
 }
 
-/// Whether trying again gives the same.
-fn is_definite(error: &SourceError) -> bool {
-    matches!(error, SourceError::Permission { .. } | SourceError::Configuration { .. })
-}
-
-fn unreachable(host: &Host, reason: &str) -> SourceError {
+pub(super) fn unreachable(host: &Host, reason: &str) -> SourceError {
     SourceError::Unreachable { address: host.to_string(), reason: reason.to_owned() }
 }
 
-fn no_tls(host: &Host) -> SourceError {
-    SourceError::configuration(
-        format!("PostgreSQL at {host} does not offer TLS, and sslmode requires it"),
-        "set ssl = on in postgresql.conf, or choose sslmode=prefer or disable",
-    )
+/// A socket to the host, with a limit on each wait until the session is ready.
+pub(super) fn reach(settings: &SourceSettings, host: &Host) -> Result<Socket, SourceError> {
+    let failed = |error: io::Error| unreachable(host, &reason(&error));
+    let timeout = Some(settings.connect_timeout);
+    let socket = Socket::connect(host, settings.connect_timeout).map_err(failed)?;
+    socket.set_read_timeout(timeout).map_err(failed)?;
+    socket.set_write_timeout(timeout).map_err(failed)?;
+    Ok(socket)
 }
 
-/// Asks for TLS and shakes hands; `None` if the server has none.
-fn encrypted(
+/// What the system says, without what only programmers need.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            "it does not answer in time (connect.timeout.ms)".to_owned()
+        }
+        io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Asks for TLS, unless it begins without a word.
+pub(super) fn ask_for_tls(
+    settings: &SourceSettings,
+    host: &Host,
+    socket: &mut Socket,
+) -> Result<(), Refusal> {
+    if settings.ssl_direct {
+        return Ok(());
+    }
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    let mut answer = [0];
+    socket
+        .write_all(&request)
+        .and_then(|()| socket.read_exact(&mut answer))
+        .map_err(|error| unreachable(host, &reason(&error)))?;
+    match answer {
+        [b'S'] => Ok(()),
+        [b'N'] if settings.ssl_mode == SslMode::Prefer => {
+            Err(Refusal::other_way(unreachable(host, "it does not offer TLS")))
+        }
+        [b'N'] => Err(Refusal::from(SourceError::configuration(
+            format!(
+                "PostgreSQL at {host} does not offer TLS, and sslmode={} needs it",
+                settings.ssl_mode
+            ),
+            "set ssl = on in the server's postgresql.conf, or choose sslmode=prefer or disable",
+        ))),
+        _ => Err(unreachable(host, "it does not answer as PostgreSQL does").into()),
+    }
+}
+
+fn shake_hands(
     settings: &SourceSettings,
     host: &Host,
     mut socket: Socket,
-) -> Result<Option<Stream>, SourceError> {
-    let io_failed = |error: io::Error| unreachable(host, &error.to_string());
-    if !settings.ssl_direct {
-        let mut request = BytesMut::new();
-        frontend::ssl_request(&mut request);
-        socket.write_all(&request).map_err(io_failed)?;
-        let mut answer = [0];
-        socket.read_exact(&mut answer).map_err(io_failed)?;
-        match answer {
-            [b'S'] => {}
-            [b'N'] => return Ok(None),
-            _ => return Err(unreachable(host, "it does not answer as PostgreSQL does")),
-        }
-    }
+) -> Result<Stream, Refusal> {
     let config = tls::client_config(settings)?;
-    let name = match host {
-        Host::Tcp(name, _) => tls::server_name(name)?,
-        Host::Unix(_) => tls::server_name("localhost")?,
-    };
-    let tls_failed = |reason: &dyn std::fmt::Display| {
-        SourceError::configuration(
-            format!("TLS to PostgreSQL at {host} failed: {reason}"),
-            "check sslmode, sslrootcert, sslcert and sslkey against the server's certificate",
-        )
-    };
-    let mut connection = ClientConnection::new(config, name).map_err(|error| tls_failed(&error))?;
+    let name = tls::server_name(host)?;
+    let mut connection = ClientConnection::new(config, name)
+        .map_err(|error| tls_failed(host, &io::Error::other(error)))?;
     while connection.is_handshaking() {
-        match connection.complete_io(&mut socket) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(tls_failed(&error));
+        if let Err(error) = connection.complete_io(&mut socket) {
+            if settings.ssl_direct && error.kind() == io::ErrorKind::UnexpectedEof {
+                return Err(Refusal::from(SourceError::configuration(
+                    format!("PostgreSQL at {host} does not take TLS without being asked first"),
+                    "leave out sslnegotiation=direct, which needs PostgreSQL 17 or later",
+                )));
             }
-            Err(error) => return Err(io_failed(error)),
+            return Err(tls_failed(host, &error));
         }
     }
-    Ok(Some(Stream::tls(connection, socket)))
+    Ok(Stream::tls(connection, socket))
+}
+
+fn tls_failed(host: &Host, error: &io::Error) -> Refusal {
+    let failed = tls::handshake_failed(host, error);
+    Refusal::other_way(failed.unwrap_or_else(|| unreachable(host, &reason(error))))
 }
 
 /// `15.18 (Debian 15.18-0)` is 150018, as `server_version_num` has it.

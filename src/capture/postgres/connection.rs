@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
+use rustls::AlertDescription;
+use rustls_pki_types::CertificateDer;
 
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::settings::Host;
@@ -38,6 +40,8 @@ pub struct Connection {
     start: usize,
     end: usize,
     server_version: i32,
+    /// The server ended TLS with this.
+    alert: Option<AlertDescription>,
 }
 
 /// Bytes read at once.
@@ -53,11 +57,17 @@ impl Connection {
             start: 0,
             end: 0,
             server_version: 0,
+            alert: None,
         }
     }
 
     pub(super) fn set_server_version(&mut self, server_version: i32) {
         self.server_version = server_version;
+    }
+
+    /// With what the server ended TLS, if it did.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        self.alert
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -75,10 +85,10 @@ impl Connection {
     }
 
     /// The server's certificate, if the connection is encrypted.
-    pub(super) fn server_certificate(&self) -> Option<&[u8]> {
+    pub(super) fn server_certificate(&self) -> Option<&CertificateDer<'static>> {
         match &self.stream {
             Stream::Plain(_) => None,
-            Stream::Tls(stream) => stream.conn.peer_certificates()?.first().map(AsRef::as_ref),
+            Stream::Tls(stream) => stream.conn.peer_certificates()?.first(),
         }
     }
 
@@ -280,7 +290,13 @@ impl Connection {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(closed(during, &error)),
+            Err(error) => {
+                let tls = error.get_ref().and_then(|error| error.downcast_ref());
+                if let Some(rustls::Error::AlertReceived(alert)) = tls {
+                    self.alert = Some(*alert);
+                }
+                Err(closed(during, &error))
+            }
         }
     }
 }

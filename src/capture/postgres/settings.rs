@@ -1,10 +1,12 @@
 //! Where the source is and how to get in.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::postgres::conninfo;
 use crate::capture::postgres::conninfo::ConnInfo;
+use crate::capture::postgres::conninfo::PasswordFile;
 use crate::capture::postgres::conninfo::PasswordFor;
 use crate::secret::Secret;
 
@@ -25,6 +27,19 @@ pub enum SslMode {
     VerifyFull,
 }
 
+impl std::fmt::Display for SslMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            SslMode::Disable => "disable",
+            SslMode::Allow => "allow",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        })
+    }
+}
+
 /// libpq's `channel_binding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelBinding {
@@ -36,21 +51,63 @@ pub enum ChannelBinding {
     Require,
 }
 
-/// One server address.
+/// libpq's `target_session_attrs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSession {
+    /// Whoever answers.
+    Any,
+    /// A session that may write by default.
+    ReadWrite,
+    /// One that may not.
+    ReadOnly,
+    /// A server that is not in recovery.
+    Primary,
+    /// A server that is.
+    Standby,
+}
+
+/// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// Name or address, and port.
-    Tcp(String, u16),
-    /// Path of a Unix socket.
+pub struct Host {
+    /// How people and certificates call it: a name, an address, or a socket's folder.
+    pub name: String,
+    /// Its port.
+    pub port: u16,
+    /// Where it listens.
+    pub place: Place,
+    /// The password for it, if one is known.
+    pub password: Option<Secret>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A name or address, with the host's port.
+    Tcp(String),
+    /// A Unix socket in the file system.
     Unix(PathBuf),
+    /// A Unix socket with a name in Linux' abstract name space, without its leading zero.
+    Abstract(String),
+}
+
+impl Host {
+    /// Whether it is on this machine by nature: never with TLS.
+    pub fn is_local(&self) -> bool {
+        !matches!(self.place, Place::Tcp(_))
+    }
 }
 
 impl std::fmt::Display for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Host::Tcp(name, port) if name.contains(':') => write!(formatter, "[{name}]:{port}"),
-            Host::Tcp(name, port) => write!(formatter, "{name}:{port}"),
-            Host::Unix(path) => write!(formatter, "{}", path.display()),
+        let Host { name, port, place, .. } = self;
+        match place {
+            Place::Tcp(address) if address != name => {
+                write!(formatter, "{name}:{port} ({address})")
+            }
+            Place::Tcp(_) if name.contains(':') => write!(formatter, "[{name}]:{port}"),
+            Place::Tcp(_) => write!(formatter, "{name}:{port}"),
+            Place::Unix(path) => write!(formatter, "{}", path.display()),
+            Place::Abstract(name) => write!(formatter, "@{name}"),
         }
     }
 }
@@ -60,10 +117,10 @@ impl std::fmt::Display for Host {
 pub struct SourceSettings {
     /// Servers, tried in order.
     pub hosts: Vec<Host>,
+    /// Which of them will do.
+    pub target: TargetSession,
     /// Role.
     pub user: String,
-    /// Its password, if one is known.
-    pub password: Option<Secret>,
     /// Database.
     pub database: String,
     /// Whether and how TLS is used; never on Unix sockets.
@@ -89,6 +146,9 @@ pub struct SourceSettings {
 /// Default time for one attempt: long enough for a slow network, short enough to try the next host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// libpq's 0: no limit. A day stands for it, because sockets take no longer times for granted.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
+
 /// libpq's default port.
 const PORT: u16 = 5432;
 
@@ -107,15 +167,12 @@ impl SourceSettings {
             None => system_user().ok_or("no user given, and the system does not name ours")?,
         };
         let database = info.get("dbname").unwrap_or(&user).to_owned();
-        let hosts = hosts(info)?;
-        let password = match info.get("password") {
-            Some(password) => Some(password.to_owned()),
-            None => hosts.first().and_then(|host| file_password(info, host, &database, &user)),
-        };
+        let mut hosts = hosts(info)?;
+        give_passwords(&mut hosts, info, &database, &user);
         let timeout = match info.get("connect_timeout") {
-            Some(text) => match text.parse::<u64>() {
-                Ok(0) => Duration::from_secs(86_400),
-                Ok(seconds) => Duration::from_secs(seconds.max(2)),
+            Some(text) => match text.parse::<i64>() {
+                Ok(..=0) => FOR_EVER,
+                Ok(seconds) => Duration::from_secs(seconds.max(2).unsigned_abs()),
                 Err(_) => return Err(wrong("connect_timeout", text, "seconds")),
             },
             None => CONNECT_TIMEOUT,
@@ -127,8 +184,8 @@ impl SourceSettings {
         };
         let settings = SourceSettings {
             hosts,
+            target: target(info)?,
             user,
-            password: password.map(Secret::new),
             database,
             ssl_mode: ssl_mode(info)?,
             ssl_direct: direct,
@@ -141,6 +198,12 @@ impl SourceSettings {
             options: info.get("options").map(str::to_owned),
         };
         settings.checked()
+    }
+
+    /// The same, of this host only: what belongs together must not meet two servers.
+    #[must_use]
+    pub fn at(&self, host: &Host) -> Self {
+        SourceSettings { hosts: vec![host.clone()], ..self.clone() }
     }
 
     fn checked(self) -> Result<Self, String> {
@@ -157,7 +220,7 @@ impl SourceSettings {
 }
 
 fn wrong(name: &str, found: &str, expected: &str) -> String {
-    format!("{name} is \"{found}\", expected {expected}")
+    format!("{} is \"{found}\", expected {expected}", conninfo::named(name))
 }
 
 fn ssl_mode(info: &ConnInfo) -> Result<SslMode, String> {
@@ -189,67 +252,93 @@ fn channel_binding(info: &ConnInfo) -> Result<ChannelBinding, String> {
     })
 }
 
-/// Hosts and ports are lists; one port serves all hosts.
+fn target(info: &ConnInfo) -> Result<TargetSession, String> {
+    Ok(match info.get("target_session_attrs").unwrap_or("any") {
+        "any" => TargetSession::Any,
+        "read-write" => TargetSession::ReadWrite,
+        "read-only" => TargetSession::ReadOnly,
+        "primary" => TargetSession::Primary,
+        "standby" => TargetSession::Standby,
+        text => {
+            let expected = "any, read-write, read-only, primary or standby";
+            return Err(wrong("target_session_attrs", text, expected));
+        }
+    })
+}
+
+/// Hosts, addresses and ports are lists of the same length; one port serves all hosts.
 fn hosts(info: &ConnInfo) -> Result<Vec<Host>, String> {
-    let names: Vec<&str> = match info.get("hostaddr").or_else(|| info.get("host")) {
-        Some(names) => names.split(',').collect(),
-        None => vec![""],
-    };
-    let ports: Vec<&str> = info.get("port").unwrap_or("").split(',').collect();
-    if ports.len() > 1 && ports.len() != names.len() {
-        return Err(format!("{} ports are given for {} hosts", ports.len(), names.len()));
+    let list = |name: &str| -> Vec<&str> { info.get(name).unwrap_or("").split(',').collect() };
+    let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
+    let count = if info.get("hostaddr").is_some() { addresses.len() } else { names.len() };
+    if info.get("hostaddr").is_some() && info.get("host").is_some() && names.len() != count {
+        return Err(format!("{} hosts are given for {count} addresses (hostaddr)", names.len()));
     }
-    let port_of = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or_default();
-    let mut hosts = Vec::with_capacity(names.len());
-    for (at, name) in names.iter().enumerate() {
-        let port = match port_of(at) {
+    if ports.len() > 1 && ports.len() != count {
+        return Err(format!("{} ports are given for {count} hosts", ports.len()));
+    }
+    let mut hosts = Vec::with_capacity(count);
+    for at in 0..count {
+        let of = |all: &[&str]| all.get(at).copied().unwrap_or_default().to_owned();
+        let port = match ports.get(at).or(ports.first()).copied().unwrap_or_default() {
             "" => PORT,
-            text => text.parse().map_err(|_| wrong("port", text, "a number from 1 to 65535"))?,
+            text => match text.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(wrong("port", text, "a number from 1 to 65535")),
+            },
         };
-        hosts.push(host(name, port));
+        hosts.push(host(of(&names), of(&addresses), port)?);
     }
     Ok(hosts)
 }
 
-fn host(name: &str, port: u16) -> Host {
-    let socket = |folder: &str| PathBuf::from(folder).join(format!(".s.PGSQL.{port}"));
-    if name.starts_with('/') {
-        return Host::Unix(socket(name));
+fn host(name: String, address: String, port: u16) -> Result<Host, String> {
+    if !address.is_empty() {
+        if address.parse::<std::net::IpAddr>().is_err() {
+            return Err(wrong("hostaddr", &address, "an IP address"));
+        }
+        let name = if name.is_empty() { address.clone() } else { name };
+        return Ok(Host { name, port, place: Place::Tcp(address), password: None });
     }
-    if !name.is_empty() {
-        return Host::Tcp(name.to_owned(), port);
-    }
-    let found = SOCKET_FOLDERS.iter().map(|folder| socket(folder)).find(|path| path.exists());
-    found.map_or_else(|| Host::Tcp("localhost".to_owned(), port), Host::Unix)
+    let socket = |folder: &str| format!("{folder}/.s.PGSQL.{port}");
+    let place = if let Some(folder) = name.strip_prefix('@') {
+        Place::Abstract(socket(folder))
+    } else if name.starts_with('/') {
+        Place::Unix(PathBuf::from(socket(name.trim_end_matches('/'))))
+    } else if !name.is_empty() {
+        Place::Tcp(name.clone())
+    } else {
+        let found = SOCKET_FOLDERS.iter().find(|folder| Path::new(&socket(folder)).exists());
+        let Some(folder) = found else {
+            let name = "localhost".to_owned();
+            return Ok(Host { place: Place::Tcp(name.clone()), name, port, password: None });
+        };
+        let place = Place::Unix(PathBuf::from(socket(folder)));
+        return Ok(Host { name: (*folder).to_owned(), port, place, password: None });
+    };
+    Ok(Host { name, port, place, password: None })
 }
 
-fn file_password(info: &ConnInfo, host: &Host, database: &str, user: &str) -> Option<String> {
-    let path = match info.get("passfile") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::home_dir()?.join(".pgpass"),
-    };
-    let content = std::fs::read_to_string(&path).ok()?;
-    if conninfo::readable_by_others(&path) {
-        tracing::warn!(
-            path = %path.display(),
-            "the password file is not used, because others may read it; chmod 600 mends that"
-        );
-        return None;
+/// The password that is given is everybody's; otherwise each host has its own in the password file.
+fn give_passwords(hosts: &mut [Host], info: &ConnInfo, database: &str, user: &str) {
+    if let Some(password) = info.get("password") {
+        for host in hosts {
+            host.password = Some(Secret::new(password));
+        }
+        return;
     }
-    let (name, port) = match host {
-        Host::Tcp(name, port) => (name.clone(), port.to_string()),
-        Host::Unix(path) => socket_names(path),
-    };
-    let wanted = PasswordFor { host: &name, port: &port, database, user };
-    conninfo::password_from_file(&content, wanted)
-}
-
-/// What the password file calls a socket: `localhost` in a default folder, else the folder.
-fn socket_names(path: &std::path::Path) -> (String, String) {
-    let folder = path.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
-    let port = path.extension().map(|port| port.to_string_lossy().into_owned());
-    let name = if SOCKET_FOLDERS.contains(&&*folder) { "localhost".to_owned() } else { folder };
-    (name, port.unwrap_or_default())
+    let file = PasswordFile::read(info.get("passfile"));
+    for host in hosts {
+        let port = host.port.to_string();
+        let default_socket = host.is_local() && SOCKET_FOLDERS.contains(&&*host.name);
+        // A file that was written for another default folder has localhost for both.
+        let names: &[&str] =
+            if default_socket { &["localhost", &host.name] } else { &[&host.name] };
+        let password = names.iter().find_map(|name| {
+            file.password(PasswordFor { host: name, port: &port, database, user })
+        });
+        host.password = password.map(Secret::new);
+    }
 }
 
 /// The operating system's name for the user of this process.

@@ -8,6 +8,8 @@ use std::net::TcpStream;
 use std::net::ToSocketAddrs;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -15,8 +17,11 @@ use rustls::ClientConnection;
 use rustls::StreamOwned;
 use socket2::SockRef;
 use socket2::TcpKeepalive;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 
 use crate::capture::postgres::settings::Host;
+use crate::capture::postgres::settings::Place;
 
 /// Receive buffer asked of the kernel: room for a walsender to run ahead while we encode.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -30,6 +35,11 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// Sent data that is not acknowledged for so long means that the peer is gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A socket of either kind inside the runtime.
+pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> AsyncStream for S {}
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub enum Socket {
@@ -42,19 +52,22 @@ pub enum Socket {
 impl Socket {
     /// Connects; every address of a name is tried.
     pub(super) fn connect(host: &Host, timeout: Duration) -> io::Result<Self> {
-        match host {
-            Host::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path)?)),
-            Host::Tcp(name, port) => {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                for address in (name.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, timeout) {
-                        Ok(stream) => return Self::tuned(stream),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+        let address = match &host.place {
+            Place::Unix(path) => return Ok(Socket::Unix(UnixStream::connect(path)?)),
+            Place::Abstract(name) => {
+                let address = SocketAddr::from_abstract_name(name)?;
+                return Ok(Socket::Unix(UnixStream::connect_addr(&address)?));
+            }
+            Place::Tcp(address) => address,
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (address.as_str(), host.port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => return Self::tuned(stream),
+                Err(error) => last = error,
             }
         }
+        Err(last)
     }
 
     fn tuned(stream: TcpStream) -> io::Result<Self> {
@@ -69,6 +82,20 @@ impl Socket {
         // Refused where the kernel's limit is lower; the smaller buffer works too.
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).ok();
         Ok(Socket::Tcp(stream))
+    }
+
+    /// The same connection for the runtime, which this has to be called in.
+    pub(super) fn into_async(self) -> io::Result<Box<dyn AsyncStream>> {
+        Ok(match self {
+            Socket::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Box::new(tokio::net::TcpStream::from_std(stream)?)
+            }
+            Socket::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Box::new(tokio::net::UnixStream::from_std(stream)?)
+            }
+        })
     }
 
     /// A second handle on the same connection.

@@ -1,21 +1,32 @@
 //! Ordinary SQL beside the replication connection, on tokio-postgres.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_postgres::Client;
+use tokio_postgres::NoTls;
 use tokio_postgres::Row;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::types::ToSql;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::capture::postgres::Connection;
+use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
+use crate::capture::postgres::connect;
+use crate::capture::postgres::connect::Refusal;
+use crate::capture::postgres::connect::Refused;
+use crate::capture::postgres::connect::ServerKind;
 use crate::capture::postgres::connect::pinned_settings;
 use crate::capture::postgres::settings::ChannelBinding;
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::SourceSettings;
-use crate::capture::postgres::settings::SslMode;
+use crate::capture::postgres::socket::AsyncStream;
 use crate::capture::postgres::tls;
 use crate::capture::wire::ServerError;
 
@@ -27,6 +38,7 @@ pub struct Sql {
     client: Arc<Client>,
     runtime: Handle,
     ended: watch::Receiver<Option<Ended>>,
+    host: Host,
     server_version: i32,
 }
 
@@ -49,50 +61,51 @@ impl Sql {
     ///
     /// As [`super::Connection::open`].
     pub fn open(settings: &SourceSettings, runtime: &Handle) -> Result<Self, SourceError> {
-        let mut last = None;
-        for host in &settings.hosts {
-            match Self::open_host(settings, host, runtime) {
-                Ok(sql) => return Ok(sql),
-                Err(error @ SourceError::Unreachable { .. }) => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| SourceError::configuration("no host is given", "give --dsn")))
+        connect::first_host(settings, |host, with_tls| {
+            Self::attempt(settings, host, with_tls, runtime)
+        })
     }
 
-    fn open_host(
+    fn attempt(
         settings: &SourceSettings,
         host: &Host,
+        with_tls: bool,
         runtime: &Handle,
-    ) -> Result<Self, SourceError> {
-        let unreachable =
-            |reason: String| SourceError::Unreachable { address: host.to_string(), reason };
-        let mut config = config(settings, host);
-        let tls = MakeRustlsConnect::new((*tls::client_config(settings)?).clone());
-        let connect = |config: &tokio_postgres::Config| {
-            runtime.block_on(async {
-                tokio::time::timeout(settings.connect_timeout * 2, config.connect(tls.clone()))
-                    .await
-                    .map_err(|_| unreachable("it does not answer in time".to_owned()))
-            })
-        };
-        let mut result = connect(&config)?;
-        if let Err(error) = &result {
-            let no_entry = error.code().is_some_and(|code| code.code() == "28000");
-            match settings.ssl_mode {
-                SslMode::Allow if no_entry => {
-                    config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                    result = connect(&config)?;
-                }
-                SslMode::Prefer if no_entry => {
-                    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-                    result = connect(&config)?;
-                }
-                _ => {}
-            }
+    ) -> Result<Self, Refusal> {
+        let mut socket = connect::reach(settings, host)?;
+        if with_tls {
+            connect::ask_for_tls(settings, host, &mut socket)?;
         }
-        let (client, connection) =
-            result.map_err(|error| super::connect::refused(&error, host, settings))?;
+        let config = config(settings, host, with_tls);
+        let tls = if with_tls { Some(tls::client_config(settings)?) } else { None };
+        let started = runtime.block_on(async {
+            let stream = socket
+                .into_async()
+                .map_err(|error| Refusal::from(connect::unreachable(host, &error.to_string())))?;
+            let start = start(&config, stream, tls.map(|tls| (tls, host)));
+            match tokio::time::timeout(settings.connect_timeout, start).await {
+                Ok(Ok(started)) => Ok(Some(started)),
+                Ok(Err(error)) => match error.as_db_error() {
+                    Some(server) => {
+                        let refused = Refused { settings, purpose: Purpose::Sql };
+                        Err(refused.by(server_error(server), host))
+                    }
+                    None => Ok(None),
+                },
+                Err(_) => {
+                    let reason = "it does not answer in time (connect.timeout.ms)";
+                    Err(connect::unreachable(host, reason).into())
+                }
+            }
+        })?;
+        let Some(Started { client, server, connection }) = started else {
+            // What tokio-postgres says beside the server's errors is of no known kind: a connection
+            // of our own meets the same and can tell.
+            Connection::attempt(settings, host, with_tls, Purpose::Sql)?.close();
+            let reason = "it ended while a session began";
+            return Err(connect::unreachable(host, reason).into());
+        };
+        server.check(settings.target, host)?;
         let (sender, ended) = watch::channel(None);
         runtime.spawn(async move {
             let ended = match connection.await {
@@ -106,12 +119,20 @@ impl Sql {
             };
             sender.send_replace(Some(ended));
         });
-        let mut sql =
-            Sql { client: Arc::new(client), runtime: runtime.clone(), ended, server_version: 0 };
-        let row = sql.query_one("SELECT current_setting('server_version_num')::int", &[])?;
-        sql.server_version = row.get(0);
+        let sql = Sql {
+            client: Arc::new(client),
+            runtime: runtime.clone(),
+            ended,
+            host: host.clone(),
+            server_version: server.version,
+        };
         sql.execute(&pinned_settings(sql.server_version))?;
         Ok(sql)
+    }
+
+    /// The host that answered.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The server's version as a number, as in 150018.
@@ -192,36 +213,63 @@ impl Sql {
     }
 }
 
-fn config(settings: &SourceSettings, host: &Host) -> tokio_postgres::Config {
+/// A socket of either kind.
+type Stream = Box<dyn AsyncStream>;
+
+/// A session that has begun.
+struct Started {
+    client: Client,
+    server: ServerKind,
+    /// Has to be polled for anything to happen.
+    connection: Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>,
+}
+
+/// Has tokio-postgres begin a session on a stream on which TLS, if it is given, has been agreed.
+async fn start(
+    config: &tokio_postgres::Config,
+    stream: Stream,
+    tls: Option<(Arc<rustls::ClientConfig>, &Host)>,
+) -> Result<Started, tokio_postgres::Error> {
+    let Some((tls, host)) = tls else { return start_with(config, stream, NoTls).await };
+    let mut connector = MakeRustlsConnect::new((*tls).clone());
+    let made = MakeTlsConnect::<Stream>::make_tls_connect(&mut connector, &host.name);
+    match made {
+        Ok(tls) => start_with(config, stream, tls).await,
+        Err(never) => match never {},
+    }
+}
+
+async fn start_with<T>(
+    config: &tokio_postgres::Config,
+    stream: Stream,
+    tls: T,
+) -> Result<Started, tokio_postgres::Error>
+where
+    T: TlsConnect<Stream>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect_raw(stream, tls).await?;
+    let mut server = ServerKind::default();
+    for name in ["server_version", "in_hot_standby", "default_transaction_read_only"] {
+        server.note(name, connection.parameter(name).unwrap_or_default());
+    }
+    Ok(Started { client, server, connection: Box::pin(connection) })
+}
+
+fn config(settings: &SourceSettings, host: &Host, with_tls: bool) -> tokio_postgres::Config {
     use tokio_postgres::config;
     let mut config = tokio_postgres::Config::new();
-    match host {
-        Host::Tcp(name, port) => {
-            config.host(name).port(*port);
-        }
-        Host::Unix(path) => {
-            let port = path.extension().and_then(|port| port.to_str()?.parse().ok());
-            config.host_path(path.parent().unwrap_or(path)).port(port.unwrap_or(5432));
-        }
-    }
     config.user(&settings.user).dbname(&settings.database);
     config.application_name(&settings.application_name);
-    config.connect_timeout(settings.connect_timeout);
-    if let Some(password) = &settings.password {
+    if let Some(password) = &host.password {
         config.password(password.reveal());
     }
     if let Some(options) = &settings.options {
         config.options(options);
     }
-    config.ssl_mode(match settings.ssl_mode {
-        _ if matches!(host, Host::Unix(_)) => config::SslMode::Disable,
-        SslMode::Disable | SslMode::Allow => config::SslMode::Disable,
-        SslMode::Prefer => config::SslMode::Prefer,
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => config::SslMode::Require,
-    });
-    if settings.ssl_direct {
-        config.ssl_negotiation(config::SslNegotiation::Direct);
-    }
+    // The server has been asked already.
+    config.ssl_negotiation(config::SslNegotiation::Direct);
+    config.ssl_mode(if with_tls { config::SslMode::Require } else { config::SslMode::Disable });
     config.channel_binding(match settings.channel_binding {
         ChannelBinding::Disable => config::ChannelBinding::Disable,
         ChannelBinding::Prefer => config::ChannelBinding::Prefer,

@@ -23,6 +23,10 @@ pub struct Certificates {
     pub server_cert: PathBuf,
     /// Its key.
     pub server_key: PathBuf,
+    /// A certificate like the server's that was valid for a day in the year 2001.
+    pub expired_server_cert: PathBuf,
+    /// Its key.
+    pub expired_server_key: PathBuf,
     /// A client's certificate; its common name is the role.
     pub client_cert: PathBuf,
     /// Its key.
@@ -46,7 +50,8 @@ impl Certificates {
         let stranger = Authority::new("cdc-testkit stranger");
         let hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         let (server_cert, server_key) =
-            authority.sign("localhost", hosts, ExtendedKeyUsagePurpose::ServerAuth);
+            authority.sign("localhost", hosts.clone(), ExtendedKeyUsagePurpose::ServerAuth);
+        let (expired_cert, expired_key) = authority.sign_for_the_past("localhost", hosts);
         let (client_cert, client_key) =
             authority.sign(role, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth);
         let (wrong_client_cert, wrong_client_key) =
@@ -55,6 +60,8 @@ impl Certificates {
             ca: write(dir, "ca.crt", &authority.pem),
             server_cert: write(dir, "server.crt", &server_cert),
             server_key: write(dir, "server.key", &server_key),
+            expired_server_cert: write(dir, "expired-server.crt", &expired_cert),
+            expired_server_key: write(dir, "expired-server.key", &expired_key),
             client_cert: write(dir, "client.crt", &client_cert),
             client_key: write(dir, "client.key", &client_key),
             wrong_ca: write(dir, "wrong-ca.crt", &stranger.pem),
@@ -86,14 +93,29 @@ impl Authority {
         hosts: Vec<String>,
         usage: ExtendedKeyUsagePurpose,
     ) -> (String, String) {
-        let mut params = CertificateParams::new(hosts).expect("the host names are good");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![usage];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        self.issue(params(name, hosts, usage))
+    }
+
+    fn sign_for_the_past(&self, name: &str, hosts: Vec<String>) -> (String, String) {
+        let mut params = params(name, hosts, ExtendedKeyUsagePurpose::ServerAuth);
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 2);
+        self.issue(params)
+    }
+
+    fn issue(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
         (certificate.pem(), key.serialize_pem())
     }
+}
+
+fn params(name: &str, hosts: Vec<String>, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let mut params = CertificateParams::new(hosts).expect("the host names are good");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![usage];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
 }
 
 fn write(dir: &Path, name: &str, pem: &str) -> PathBuf {

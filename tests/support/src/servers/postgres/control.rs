@@ -145,8 +145,12 @@ impl Postgres {
         let _absent = fs::remove_file(self.data_dir().join("postmaster.pid"));
         let _absent = fs::remove_file(self.socket_dir().join(self.socket_name() + ".lock"));
         let mut command = process::command(self.bin.join("postgres"));
-        command.arg("-D").arg(self.data_dir()).arg("-k").arg(self.socket_dir());
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        let mut sockets = self.socket_dir().display().to_string();
+        if let Some(name) = &self.options.abstract_socket {
+            sockets = format!("{sockets},{name}");
+        }
+        command.arg("-D").arg(self.data_dir()).args(["-k", &sockets]);
+        command.args(["-h", &self.options.listen, "-p", &self.port.to_string()]);
         command.current_dir(self.dir.path()).env("LC_ALL", "C");
         self.user.run(&mut command);
         let mut daemon = Daemon::spawn("postgres", command, self.dir.path());

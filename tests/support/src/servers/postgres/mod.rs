@@ -248,6 +248,15 @@ impl Postgres {
         self.certificates.as_ref().expect("start it with PostgresOptions::tls")
     }
 
+    /// Gives a file to the user that the server runs as, who has to read its keys.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ours to give.
+    pub fn own(&self, path: &Path) {
+        self.user.own(path);
+    }
+
     /// All that the server has logged, over all its starts.
     pub fn log(&self) -> String {
         let log = fs::read(self.dir.path().join("postgres.err")).unwrap_or_default();

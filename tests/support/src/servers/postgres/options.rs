@@ -15,6 +15,11 @@ pub struct PostgresOptions {
     pub hba: Vec<String>,
     /// Whether it takes TLS connections, with certificates of its own.
     pub tls: bool,
+    /// Addresses to listen on; 127.0.0.1 has to be among them. One that the machine does not have
+    /// is left out by the server.
+    pub listen: String,
+    /// A socket folder in Linux' abstract name space, `@NAME`, beside the one on disk.
+    pub abstract_socket: Option<String>,
 }
 
 impl PostgresOptions {
@@ -45,6 +50,8 @@ impl PostgresOptions {
             settings: settings.map(|(name, value)| (name.into(), value.into())).into(),
             hba: Vec::new(),
             tls: false,
+            listen: "127.0.0.1".into(),
+            abstract_socket: None,
         }
     }
 
@@ -84,6 +91,20 @@ impl PostgresOptions {
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// Listens on 127.0.0.1 and, where there is IPv6, on ::1.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.listen = "127.0.0.1,::1".into();
+        self
+    }
+
+    /// Listens on a socket in Linux' abstract name space too: `host=@NAME` is where.
+    #[must_use]
+    pub fn abstract_socket(mut self, name: &str) -> Self {
+        self.abstract_socket = Some(format!("@{name}"));
         self
     }
 

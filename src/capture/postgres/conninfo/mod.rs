@@ -3,33 +3,39 @@
 //! Source: PostgreSQL 18, libpq, "Connection Strings", "Environment Variables", "The Password
 //! File".
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod parameters;
+mod password_file;
+mod service_file;
 
-/// libpq's parameters that are understood here, with their environment variables.
-const PARAMETERS: &[(&str, &str)] = &[
-    ("host", "PGHOST"),
-    ("hostaddr", "PGHOSTADDR"),
-    ("port", "PGPORT"),
-    ("user", "PGUSER"),
-    ("password", "PGPASSWORD"),
-    ("passfile", "PGPASSFILE"),
-    ("dbname", "PGDATABASE"),
-    ("sslmode", "PGSSLMODE"),
-    ("sslnegotiation", "PGSSLNEGOTIATION"),
-    ("sslrootcert", "PGSSLROOTCERT"),
-    ("sslcert", "PGSSLCERT"),
-    ("sslkey", "PGSSLKEY"),
-    ("channel_binding", "PGCHANNELBINDING"),
-    ("application_name", "PGAPPNAME"),
-    ("connect_timeout", "PGCONNECT_TIMEOUT"),
-    ("options", "PGOPTIONS"),
-];
+pub use password_file::PasswordFile;
+pub use password_file::PasswordFor;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use parameters::PARAMETERS;
 
 /// Parameters of a connection by libpq's names; those that are not given are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnInfo {
     parameters: BTreeMap<&'static str, String>,
+}
+
+/// A parameter's name with its environment variable, for people: nobody can tell which one a value
+/// came from.
+pub fn named(name: &str) -> String {
+    let known = PARAMETERS.iter().find(|parameter| parameter.name == name);
+    match known.map(|parameter| parameter.variable) {
+        Some(variable) if !variable.is_empty() => format!("{name} ({variable})"),
+        _ => name.to_owned(),
+    }
+}
+
+impl fmt::Debug for ConnInfo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: a value may be a password.
+        formatter.debug_set().entries(self.parameters.keys()).finish()
+    }
 }
 
 impl ConnInfo {
@@ -48,40 +54,49 @@ impl ConnInfo {
     }
 
     /// Takes what the environment has.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A variable asks for what is not done here.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut info = ConnInfo::default();
-        for (name, environment) in PARAMETERS {
-            if let Some(value) = variable(environment).filter(|value| !value.is_empty()) {
-                info.parameters.insert(name, value);
+        for parameter in PARAMETERS.iter().filter(|parameter| !parameter.variable.is_empty()) {
+            if let Some(value) = variable(parameter.variable).filter(|value| !value.is_empty()) {
+                let taken = info.set(parameter.name, value);
+                taken.map_err(|error| format!("{}: {error}", parameter.variable))?;
             }
         }
-        info
+        Ok(info)
     }
 
-    /// The parameter's value.
+    /// Takes what the service file has for the service that is named here.
+    ///
+    /// # Errors
+    ///
+    /// The service is in no file, or its lines cannot be read.
+    pub fn service(&self) -> Result<Self, String> {
+        match self.get("service") {
+            Some(service) => service_file::read(service, self.get("servicefile")),
+            None => Ok(ConnInfo::default()),
+        }
+    }
+
+    /// The parameter's value; one that is empty is as good as none.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.parameters.get(name).map(String::as_str)
+        self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Sets a parameter.
     ///
     /// # Errors
     ///
-    /// libpq's parameter is not known here.
+    /// libpq has no such parameter, or the value asks for what is not done here.
     pub fn set(&mut self, name: &str, value: impl Into<String>) -> Result<(), String> {
-        let Some((known, _)) = PARAMETERS.iter().find(|(known, _)| *known == name) else {
-            let nearest = PARAMETERS
-                .iter()
-                .map(|(known, _)| *known)
-                .max_by(|a, b| {
-                    strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
-                })
-                .unwrap_or_default();
-            return Err(format!(
-                "connection parameter \"{name}\" is not known; the nearest is \"{nearest}\""
-            ));
-        };
-        self.parameters.insert(known, value.into());
+        let parameter = parameters::find(name)?;
+        let value = value.into();
+        if parameter.take(&value)? {
+            self.parameters.insert(parameter.name, value);
+        }
         Ok(())
     }
 
@@ -96,39 +111,45 @@ impl ConnInfo {
 
     fn parse_uri(rest: &str) -> Result<Self, String> {
         let mut info = ConnInfo::default();
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let hosts = match authority.rsplit_once('@') {
-            Some((credentials, hosts)) => {
-                let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-                info.set_decoded("user", user)?;
-                info.set_decoded("password", password)?;
-                hosts
+        // A password may hold a question mark as it is, but no slash.
+        let before_path = rest.split('/').next().unwrap_or_default();
+        let (credentials, rest) = match before_path.rsplit_once('@') {
+            Some((credentials, _)) => {
+                (credentials, rest.get(credentials.len() + 1..).unwrap_or_default())
             }
-            None => authority,
+            None => ("", rest),
         };
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (names, ports): (Vec<&str>, Vec<&str>) = hosts.split(',').map(split_port).unzip();
-        if names.iter().any(|name| !name.is_empty()) {
-            info.set_decoded("host", &names.join(","))?;
+        let any = |all: &[&str]| all.iter().any(|one| !one.is_empty());
+        let (names, ports) = (
+            if any(&names) { names.join(",") } else { String::new() },
+            if any(&ports) { ports.join(",") } else { String::new() },
+        );
+        for (name, value) in [
+            ("user", user),
+            ("password", password),
+            ("host", &*names),
+            ("port", &*ports),
+            ("dbname", database),
+        ] {
+            if !value.is_empty() {
+                info.set(name, decoded(value)?)?;
+            }
         }
-        if ports.iter().any(|port| !port.is_empty()) {
-            info.set_decoded("port", &ports.join(","))?;
-        }
-        info.set_decoded("dbname", database)?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair
                 .split_once('=')
-                .ok_or_else(|| format!("connection string: \"{pair}\" has no value"))?;
-            info.set_decoded(&decoded(name)?, value)?;
+                .ok_or_else(|| "connection string: a parameter after ? has no value".to_owned())?;
+            match (decoded(name)?.as_str(), decoded(value)?) {
+                // As JDBC's URIs have it.
+                ("ssl", value) if value == "true" => info.set("sslmode", "require")?,
+                (name, value) => info.set(name, value)?,
+            }
         }
         Ok(info)
-    }
-
-    fn set_decoded(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if value.is_empty() {
-            return Ok(());
-        }
-        self.set(name, decoded(value)?)
     }
 
     fn parse_pairs(text: &str) -> Result<Self, String> {
@@ -200,54 +221,6 @@ fn decoded(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "connection string: not UTF-8 after %".to_owned())
 }
 
-/// What a line of the password file is matched against.
-#[derive(Clone, Copy, Debug)]
-pub struct PasswordFor<'a> {
-    /// Host name; `localhost` for the default socket folder.
-    pub host: &'a str,
-    /// Port.
-    pub port: &'a str,
-    /// Database.
-    pub database: &'a str,
-    /// User.
-    pub user: &'a str,
-}
-
-/// The password that the content of a password file has for a connection.
-pub fn password_from_file(content: &str, wanted: PasswordFor<'_>) -> Option<String> {
-    content.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let fields = password_fields(line);
-        let [host, port, database, user, password] = fields.as_slice() else { return None };
-        let matches = |field: &str, value: &str| field == "*" || field == value;
-        let found = matches(host, wanted.host)
-            && matches(port, wanted.port)
-            && matches(database, wanted.database)
-            && matches(user, wanted.user);
-        found.then(|| password.clone())
-    })
-}
-
-/// Splits a line at colons; `\:` and `\\` stand for themselves. The password keeps later colons.
-fn password_fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        let last = fields.len() == 5;
-        match character {
-            '\\' => fields.last_mut().into_iter().for_each(|field| field.extend(characters.next())),
-            ':' if !last => fields.push(String::new()),
-            _ => fields.last_mut().into_iter().for_each(|field| field.push(character)),
-        }
-    }
-    fields
-}
-
-/// Whether others may read the file, in which case it is not used.
-pub fn readable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +246,10 @@ mod tests {
         let info = ConnInfo::parse("postgres://[::1]:5432,h2/d?host=/tmp").unwrap();
         assert_eq!(get(&info, &["host", "port"]), ["/tmp", "5432,"]);
         assert_eq!(get(&ConnInfo::parse("postgres://").unwrap(), &["host", "user"]), ["-", "-"]);
+        let info = ConnInfo::parse("postgres://u:a?b@h?ssl=true").unwrap();
+        assert_eq!(get(&info, &["password", "host", "sslmode"]), ["a?b", "h", "require"]);
+        let info = ConnInfo::parse("host='' user=u sslcompression=0 krbsrvname=x").unwrap();
+        assert_eq!(get(&info, &["host", "user", "krbsrvname"]), ["-", "u", "-"]);
         assert_eq!(
             get(&ConnInfo::parse(r"password='a\'b\\c'").unwrap(), &["password"]),
             [r"a'b\c"]
@@ -287,18 +264,14 @@ mod tests {
             ("password='x", "not closed"),
             ("plain", "expected name=value"),
             ("postgres://u%4/d", "two hexadecimal"),
+            ("postgres://u:se?cr@et&x/d?a", "no value"),
+            ("password=secret blanks=x", "single quotes"),
+            ("sslcrl=x", "not supported"),
+            ("gssencmode=require", "only disable or prefer"),
         ] {
             let error = ConnInfo::parse(text).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");
+            assert!(!error.contains("secr"), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn finds_the_first_matching_line_of_a_password_file() {
-        let content = "# comment\nother:*:*:*:no\n*:5432:sh\\:op:me:pa:ss\\\\word\n*:*:*:*:last\n";
-        let wanted = PasswordFor { host: "h", port: "5432", database: "sh:op", user: "me" };
-        assert_eq!(password_from_file(content, wanted).as_deref(), Some("pa:ss\\word"));
-        let other = PasswordFor { user: "you", ..wanted };
-        assert_eq!(password_from_file(content, other).as_deref(), Some("last"));
     }
 }

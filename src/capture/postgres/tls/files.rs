@@ -1,0 +1,102 @@
+//! Certificates and keys in files, where libpq looks for them.
+//!
+//! Source: PostgreSQL 18, libpq, "Client Certificates", "SSL Client File Usage".
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem;
+use rustls_pki_types::pem::PemObject;
+
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::settings::SourceSettings;
+use crate::capture::postgres::tls::broken;
+
+/// Our certificate with those that lead to its authority, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Who we are; `None` if no certificate is given.
+pub(super) fn identity(settings: &SourceSettings) -> Result<Option<Identity>, SourceError> {
+    let cert = settings.ssl_cert.clone().or_else(|| default_file("postgresql.crt"));
+    let Some(cert) = cert else {
+        return match &settings.ssl_key {
+            Some(_) => Err(broken("sslkey", "sslcert is not given")),
+            None => Ok(None),
+        };
+    };
+    let key = settings.ssl_key.clone().or_else(|| default_file("postgresql.key"));
+    let Some(key) = key else { return Err(broken("sslcert", "sslkey is not given")) };
+    let chain = certificates(&cert, "sslcert")?;
+    Ok(Some((chain, private_key(&key)?)))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
+    let fail = |reason: &str| broken("sslkey", &format!("{}: {reason}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| fail(&error.to_string()))?;
+    if is_open(path) {
+        return Err(SourceError::configuration(
+            format!("sslkey {} is not used, because others may read it", path.display()),
+            format!("run: chmod 600 {}", path.display()),
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
+        fail(&match error {
+            pem::Error::NoItemsFound if encrypted => {
+                "it is encrypted, expected a key without a pass phrase".to_owned()
+            }
+            pem::Error::NoItemsFound => "it holds no private key in PEM form".to_owned(),
+            error => error.to_string(),
+        })
+    })
+}
+
+/// Whether others may read a key, by libpq's rule: root's may be read by a group.
+fn is_open(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|file| {
+        let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
+        file.mode() & forbidden != 0
+    })
+}
+
+/// The authorities that are known; `None` if nobody gives any.
+pub(super) fn authorities(
+    settings: &SourceSettings,
+) -> Result<Option<Vec<CertificateDer<'static>>>, SourceError> {
+    match settings.ssl_root_cert.as_deref() {
+        Some("system") => {
+            let native = rustls_native_certs::load_native_certs().certs;
+            if native.is_empty() {
+                return Err(broken("sslrootcert=system", "the system has no certificates"));
+            }
+            Ok(Some(native))
+        }
+        Some(path) => certificates(Path::new(path), "sslrootcert").map(Some),
+        None => default_file("root.crt").map(|path| certificates(&path, "sslrootcert")).transpose(),
+    }
+}
+
+fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, SourceError> {
+    let fail = |reason: &str| broken(setting, &format!("{}: {reason}", path.display()));
+    let said = |error: pem::Error| match error {
+        pem::Error::Io(error) if error.kind() == ErrorKind::NotFound => fail("no such file"),
+        error => fail(&error.to_string()),
+    };
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(said)?.collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(fail("it holds no certificate in PEM form")),
+        Ok(all) => Ok(all),
+        Err(error) => Err(said(error)),
+    }
+}
+
+/// A file in libpq's folder, if it is there.
+fn default_file(name: &str) -> Option<PathBuf> {
+    std::env::home_dir()
+        .map(|home| home.join(".postgresql").join(name))
+        .filter(|path| path.exists())
+}
