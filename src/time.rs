@@ -1,4 +1,4 @@
-//! Moments, each with its epoch in its type; the only conversions between the two epochs.
+//! Moments, each with its epoch in its type, and days; the only conversions between the two epochs.
 
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -49,9 +49,63 @@ impl From<UnixMicros> for PgTimestamp {
     }
 }
 
+/// A day of the proleptic Gregorian calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CivilDate {
+    /// Astronomical: 1 BC is 0, 2 BC is -1.
+    pub year: i32,
+    /// 1 to 12.
+    pub month: u32,
+    /// 1 to 31.
+    pub day: u32,
+}
+
+impl CivilDate {
+    /// Days since 1970-01-01.
+    pub fn days(self) -> i64 {
+        // Years that begin in March put the leap day last.
+        let year = i64::from(self.year) - i64::from(self.month <= 2);
+        let era = year.div_euclid(400);
+        let year_of_era = year.rem_euclid(400);
+        let month = (i64::from(self.month) + 9) % 12;
+        let day_of_year = (153 * month + 2) / 5 + i64::from(self.day) - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        era * 146_097 + day_of_era - 719_468
+    }
+
+    /// The day that is so many days after 1970-01-01.
+    pub fn from_days(days: i64) -> Self {
+        let shifted = days.saturating_add(719_468);
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        CivilDate {
+            year: i32::try_from(year).unwrap_or(if year < 0 { i32::MIN } else { i32::MAX }),
+            month: u32::try_from(month).unwrap_or(1),
+            day: u32::try_from(day).unwrap_or(1),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_and_dates_are_each_others_inverse() {
+        assert_eq!(CivilDate { year: 1970, month: 1, day: 1 }.days(), 0);
+        assert_eq!(CivilDate { year: 2000, month: 3, day: 1 }.days(), 11_017);
+        assert_eq!(CivilDate { year: -4713, month: 11, day: 24 }.days(), -2_440_588);
+        for days in (-2_500_000..2_500_000).step_by(77) {
+            assert_eq!(CivilDate::from_days(days).days(), days);
+        }
+    }
 
     #[test]
     fn converts_between_the_epochs_without_overflow() {

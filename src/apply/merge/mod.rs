@@ -1,0 +1,33 @@
+//! A batch of records, merged to what one transaction of a warehouse has to do.
+//!
+//! Takes records and what the warehouse knows; gives a [`Plan`]. Pure: what must be asked is asked
+//! by the applier. Knows no warehouse.
+
+pub mod cell;
+pub mod column_type;
+pub mod encoding;
+pub mod plan;
+pub mod temporal;
+pub mod value;
+
+pub use cell::Cell;
+pub use cell::Span;
+pub use cell::Texts;
+pub use column_type::ColumnType;
+pub use encoding::Encoding;
+pub use plan::CountPlan;
+pub use plan::DeadLetter;
+pub use plan::KnownTable;
+pub use plan::Moved;
+pub use plan::OffsetPlan;
+pub use plan::Plan;
+pub use plan::RowPlan;
+pub use plan::TableChange;
+pub use plan::TableId;
+pub use plan::TablePlan;
+pub use plan::Target;
+pub use plan::TargetColumn;
+pub use plan::WatermarkPlan;
+pub use value::ArrayForm;
+pub use value::Spelling;
+pub use value::ValueProblem;

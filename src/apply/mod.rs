@@ -1,0 +1,4 @@
+//! Kafka to a warehouse, exactly once in effect.
+
+pub mod merge;
+pub mod warehouse;
