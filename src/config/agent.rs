@@ -371,10 +371,8 @@ fn value_settings(raw: &mut RawConfig) -> ValueSettings {
             "double" => DecimalMode::Double,
             _ => DecimalMode::String,
         },
-        decimal_format: match raw.text("value.converter.decimal.format") {
-            "NUMERIC" => DecimalFormat::Numeric,
-            _ => DecimalFormat::Base64,
-        },
+        decimal_format: decimal_format(raw, "value.converter.decimal.format"),
+        key_decimal_format: decimal_format(raw, "key.converter.decimal.format"),
         interval: match raw.text("interval.handling.mode") {
             "numeric" => IntervalMode::Numeric,
             _ => IntervalMode::String,
@@ -406,8 +404,16 @@ fn value_settings(raw: &mut RawConfig) -> ValueSettings {
             _ => Fidelity::Exact,
         },
         replace_null_with_default: raw.flag("value.converter.replace.null.with.default"),
+        key_replace_null_with_default: raw.flag("key.converter.replace.null.with.default"),
         key_schemas: raw.flag("key.converter.schemas.enable"),
         value_schemas: raw.flag("value.converter.schemas.enable"),
+    }
+}
+
+fn decimal_format(raw: &RawConfig, name: &str) -> DecimalFormat {
+    match raw.text(name) {
+        "NUMERIC" => DecimalFormat::Numeric,
+        _ => DecimalFormat::Base64,
     }
 }
 

@@ -136,6 +136,11 @@ pub fn base64_url_safe(bytes: &[u8], out: &mut Vec<u8>) {
     encode(&URL_SAFE, bytes, out);
 }
 
+/// Reads base64.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 fn encode(alphabet: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();

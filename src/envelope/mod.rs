@@ -4,6 +4,7 @@
 //! where it goes. Source: Debezium 3.6.1.Final, "Debezium connector for PostgreSQL", section "Data
 //! change events", as its recorded output shows it.
 
+pub mod header_text;
 mod java_float;
 pub mod json;
 pub mod schema;

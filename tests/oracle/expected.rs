@@ -359,6 +359,47 @@ pub const REASONS: &[Reason] = &[
         ],
     },
     Reason {
+        why: "a domain over an enumeration anywhere in the database stops the connector; ours goes on",
+        differences: &[
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[0]",
+                NOTHING,
+                r#"key {"id":1} op "r" before null after {"id":1,"m":"a","dm":"a"}"#,
+            ),
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[1]",
+                NOTHING,
+                r#"key {"id":2} op "r" before null after {"id":2,"m":null,"dm":"b"}"#,
+            ),
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[2]",
+                NOTHING,
+                r#"key {"id":101} op "c" before null after {"id":101,"m":"a","dm":"a"}"#,
+            ),
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[3]",
+                NOTHING,
+                r#"key {"id":102} op "c" before null after {"id":102,"m":null,"dm":"b"}"#,
+            ),
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[4]",
+                NOTHING,
+                r#"key {"id":101} op "d" before {"id":101,"m":null,"dm":""} after null"#,
+            ),
+            expected(
+                &["edge_domain_enum"],
+                "P.public.t[5]",
+                NOTHING,
+                r#"key {"id":101} value null"#,
+            ),
+        ],
+    },
+    Reason {
         why: "an interval of more than 2^31 hours stops the snapshot; ours is what it is",
         differences: &[
             expected(
@@ -503,6 +544,12 @@ pub const REASONS: &[Reason] = &[
                 "P.public.t[*].value.after.c15_name",
                 r#""""#,
                 r#""a""#,
+            ),
+            expected(
+                &["types_default_more", "types_default_more_modes"],
+                "P.public.d_text[*].value.after.t18",
+                "null",
+                r#""n""#,
             ),
             expected(
                 &["types_no_schema", "types_text"],

@@ -2,11 +2,17 @@
 
 use crate::capture::catalog::ShapeColumn;
 use crate::capture::catalog::TypeCatalog;
+use crate::capture::change::form::ColumnForm;
 use crate::capture::change::json_value;
 use crate::capture::change::json_value::Spelling;
 use crate::capture::change::kind::ColumnType;
+use crate::capture::change::kind::Kind;
+use crate::capture::change::mask::Mask;
+use crate::capture::change::mask::Masked;
+use crate::capture::change::settings::DecimalFormat;
 use crate::capture::change::settings::Fidelity;
 use crate::capture::change::settings::ValueSettings;
+use crate::capture::change::source_type;
 use crate::capture::change::stand_in;
 use crate::capture::pgoutput::TupleValue;
 use crate::capture::value::ValueError;
@@ -14,6 +20,7 @@ use crate::envelope::json;
 use crate::envelope::json::FloatDigits;
 use crate::envelope::schema::ConnectSchema;
 use crate::oid::Oid;
+use crate::oid::types;
 
 /// How one column is written: everything that does not change from row to row is rendered.
 #[derive(Clone, Debug)]
@@ -42,12 +49,33 @@ pub struct ColumnError {
     pub error: ValueError,
 }
 
+/// Where a column is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// In rows: masked, if it is.
+    Row,
+    /// In keys.
+    Key,
+    /// In keys that are headers, before they become text.
+    Header,
+}
+
 impl ColumnWriter {
     /// For a column of a shape; `None` if its type is left out.
-    pub fn new(shape: &ShapeColumn, types: &TypeCatalog, settings: &ValueSettings) -> Option<Self> {
+    pub fn new(
+        shape: &ShapeColumn,
+        (form, part): (&ColumnForm, Part),
+        types: &TypeCatalog,
+        settings: &ValueSettings,
+    ) -> Option<Self> {
         let mut column = ColumnType::of(types, shape.type_oid, shape.type_modifier, settings)?;
+        let (decimal_format, replace_null) = match part {
+            Part::Row => (settings.decimal_format, settings.replace_null_with_default),
+            Part::Key => (settings.key_decimal_format, settings.key_replace_null_with_default),
+            Part::Header => (DecimalFormat::Numeric, true),
+        };
         let spelling = Spelling {
-            decimal_format: settings.decimal_format,
+            decimal_format,
             floats: match settings.fidelity {
                 Fidelity::Exact => FloatDigits::Shortest,
                 Fidelity::Debezium => FloatDigits::Java,
@@ -57,7 +85,9 @@ impl ColumnWriter {
         column.schema.default = shape.default.as_deref().and_then(|expression| {
             let default = stand_in::Default {
                 expression,
-                is_enum: types.is_enum(shape.type_oid),
+                enum_name: types
+                    .is_enum(shape.type_oid)
+                    .then(|| types.get(shape.type_oid).map_or("", |facts| &facts.name)),
                 type_oid: shape.type_oid,
                 type_modifier: shape.type_modifier,
             };
@@ -70,21 +100,59 @@ impl ColumnWriter {
         };
         let null = match &column.schema.default {
             _ if shape.not_null => fallback.clone(),
-            Some(default) if settings.replace_null_with_default => default.clone(),
+            Some(default) if replace_null => default.clone(),
             _ => b"null".to_vec(),
         };
         let mut label = Vec::new();
-        json::string(shape.name.as_bytes(), &mut label);
+        json::string(form.name.as_bytes(), &mut label);
         label.push(b':');
-        Some(ColumnWriter {
+        let unavailable = stand_in::unavailable(&column, settings);
+        let mut writer = ColumnWriter {
             label,
-            unavailable: stand_in::unavailable(&column, settings),
             column,
             spelling,
             null,
+            unavailable,
             not_null: shape.not_null,
             fallback,
-        })
+        };
+        if part == Part::Row {
+            writer.take_form(shape, form, types);
+        }
+        Some(writer)
+    }
+
+    /// Masks everything that is written of the column.
+    fn take_form(&mut self, shape: &ShapeColumn, form: &ColumnForm, types: &TypeCatalog) {
+        self.column.schema.parameters.extend(form.parameters.iter().cloned());
+        let Some(mask) = &form.mask else { return };
+        let length = source_type::characters(types, shape);
+        match mask {
+            Mask::Truncate(most) if length.is_none_or(|length| length > *most) => {
+                self.column.schema.parameters.push(("truncateLength".into(), most.to_string()));
+            }
+            Mask::Truncate(_) => {}
+            Mask::Stars(_) | Mask::Hash(_) => {
+                self.column.schema.parameters.push(("masked".into(), "true".to_owned()));
+            }
+        }
+        let exact = self.spelling.floats == FloatDigits::Shortest;
+        let characters = is_of_characters(shape, types, &self.column.kind, exact);
+        let known = (&self.column.kind, &self.column.schema);
+        let Some(masked) = Masked::new(known, characters, length, mask) else { return };
+        let apply = |json: &[u8]| {
+            let mut out = Vec::new();
+            masked.apply(json, &mut out);
+            out
+        };
+        // The converter puts the default in place of a null that the mask leaves.
+        let by_converter = !self.not_null && self.null != b"null";
+        if !by_converter || matches!(mask, Mask::Stars(_)) {
+            self.null = apply(&self.null);
+        }
+        self.fallback = apply(&self.fallback);
+        self.unavailable = self.unavailable.as_deref().map(apply);
+        self.column.kind = Kind::Masked(Box::new(masked));
     }
 
     /// The column's schema.
@@ -126,5 +194,15 @@ impl ColumnWriter {
             }
         }
         out.extend_from_slice(if self.not_null { &self.fallback } else { b"null" });
+    }
+}
+
+/// Types whose values are masked; under exact fidelity every type that is plain text.
+fn is_of_characters(shape: &ShapeColumn, types: &TypeCatalog, kind: &Kind, exact: bool) -> bool {
+    let (oid, _) = types.resolve(shape.type_oid, shape.type_modifier);
+    match oid {
+        types::TEXT | types::VARCHAR | types::BPCHAR | types::NAME | types::CHAR => true,
+        _ if types.is_enum(oid) => true,
+        _ => exact && *kind == Kind::Text,
     }
 }

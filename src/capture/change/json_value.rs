@@ -140,6 +140,7 @@ fn write_rare(
         Kind::SparseVector => sparse_vector(text, spelling, out)?,
         Kind::Array(array) => json_array::write(array, text, (spelling, Unfit::Fails), out)?,
         Kind::Unreadable => out.extend_from_slice(b"null"),
+        Kind::Masked(masked) => masked.write(text, spelling, out)?,
         Kind::Text
         | Kind::Integer
         | Kind::Boolean
@@ -231,6 +232,9 @@ fn decimal(
     match (scale, spelling.decimal_format) {
         (Some(scale), DecimalFormat::Base64) => {
             json::base64(finite.unscaled(scale)?.as_bytes(), out);
+        }
+        (Some(scale), DecimalFormat::Numeric) if finite.scale() > scale => {
+            return Err(ValueError::OutOfRange { target: "the column's scale" });
         }
         (Some(scale), DecimalFormat::Numeric) => finite.print_java(scale, out),
         (None, _) => {

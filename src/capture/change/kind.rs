@@ -5,6 +5,7 @@
 
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::catalog::TypeKind;
+use crate::capture::change::mask::Masked;
 use crate::capture::change::settings::BinaryMode;
 use crate::capture::change::settings::DecimalMode;
 use crate::capture::change::settings::Fidelity;
@@ -103,6 +104,8 @@ pub enum Kind {
     Array(Box<ArrayKind>),
     /// Debezium has a schema for the column but no value: always null.
     Unreadable,
+    /// Masked, hashed or truncated.
+    Masked(Box<Masked>),
 }
 
 /// Elements of an array.

@@ -8,19 +8,27 @@
 //! place filled as the schema demands; what happens then is the loops' business.
 
 mod column;
+mod form;
 mod jdbc_text;
 mod json_array;
 mod json_value;
 mod kind;
+mod mask;
 mod message_writer;
 mod settings;
 mod source;
+pub mod source_type;
 mod stand_in;
 mod table_writer;
 
 pub use column::ColumnError;
 pub use column::ColumnWriter;
+pub use form::ColumnForm;
+pub use form::TableForm;
 pub use kind::ColumnType;
+pub use mask::HashAlgorithm;
+pub use mask::HashMask;
+pub use mask::Mask;
 pub use message_writer::MessageWriter;
 pub use settings::BinaryMode;
 pub use settings::DecimalFormat;

@@ -89,8 +89,10 @@ impl Fidelity {
 pub struct ValueSettings {
     /// Decimals.
     pub decimal: DecimalMode,
-    /// Spelling of exact decimals.
+    /// Spelling of exact decimals in values.
     pub decimal_format: DecimalFormat,
+    /// The same in keys.
+    pub key_decimal_format: DecimalFormat,
     /// Intervals.
     pub interval: IntervalMode,
     /// `bytea`.
@@ -111,6 +113,8 @@ pub struct ValueSettings {
     /// A null in a column with a default is written as the default
     /// (`replace.null.with.default` of the JSON converter).
     pub replace_null_with_default: bool,
+    /// The same in keys.
+    pub key_replace_null_with_default: bool,
     /// Keys and values carry their schemas (`schemas.enable` of the JSON converters).
     pub key_schemas: bool,
     /// See `key_schemas`.
@@ -123,6 +127,7 @@ impl Default for ValueSettings {
         ValueSettings {
             decimal: DecimalMode::String,
             decimal_format: DecimalFormat::Base64,
+            key_decimal_format: DecimalFormat::Base64,
             interval: IntervalMode::String,
             binary: BinaryMode::Bytes,
             hstore: HstoreMode::Json,
@@ -132,6 +137,7 @@ impl Default for ValueSettings {
             unavailable: crate::envelope::UNAVAILABLE_VALUE.as_bytes().to_vec(),
             fidelity: Fidelity::Exact,
             replace_null_with_default: false,
+            key_replace_null_with_default: false,
             key_schemas: false,
             value_schemas: false,
         }
@@ -153,6 +159,7 @@ impl ValueSettings {
             interval: IntervalMode::Numeric,
             fidelity: Fidelity::Debezium,
             replace_null_with_default: true,
+            key_replace_null_with_default: true,
             key_schemas: true,
             value_schemas: true,
             ..ValueSettings::default()

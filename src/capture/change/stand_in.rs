@@ -46,7 +46,7 @@ pub(super) fn fallback(kind: &Kind, type_modifier: i32, spelling: Spelling) -> V
         Kind::Geometry => "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}",
         Kind::SparseVector => "{\"dimensions\":0,\"vector\":[]}",
         Kind::Array(_) | Kind::Vector64 | Kind::Vector32 => "[]",
-        Kind::Unreadable => "null",
+        Kind::Unreadable | Kind::Masked(_) => "null",
     };
     text.as_bytes().to_vec()
 }
@@ -160,8 +160,8 @@ fn name_uuid(bytes: &[u8]) -> String {
 pub(super) struct Default<'a> {
     /// What `pg_get_expr` prints.
     pub(super) expression: &'a str,
-    /// The column's type is an enumeration.
-    pub(super) is_enum: bool,
+    /// Name of the column's type, if it is an enumeration.
+    pub(super) enum_name: Option<&'a str>,
     /// The column's type, a domain not followed.
     pub(super) type_oid: Oid,
     /// `atttypmod`; -1 without one.
@@ -171,34 +171,72 @@ pub(super) struct Default<'a> {
 impl Default<'_> {
     /// The default's JSON, as far as Debezium reads it from the expression.
     pub(super) fn to_json(&self, kind: &Kind, spelling: Spelling) -> Option<Vec<u8>> {
-        let text = literal(self.type_oid, self.is_enum, self.expression)?;
-        let text = match kind {
-            Kind::Boolean => if text == "true" { "t" } else { "f" }.to_owned(),
-            Kind::DecimalText | Kind::PaddedDecimalText { .. } | Kind::Decimal { .. } => {
-                scaled(&text, self.type_modifier)
-            }
-            // Its default would be a struct, which Debezium leaves out.
-            Kind::VariableScaleDecimal => return None,
-            _ => text,
+        let text = match self.enum_name {
+            Some(name) => enum_label(name, self.expression)?.to_owned(),
+            None => literal(self.type_oid, self.expression)?,
         };
         let mut out = Vec::new();
-        json_value::write(kind, text.as_bytes(), spelling, &mut out).ok()?;
+        let write = |kind: &Kind, text: &str, out: &mut Vec<u8>| {
+            json_value::write(kind, text.as_bytes(), spelling, out).ok()
+        };
+        match kind {
+            Kind::Boolean => {
+                write(kind, if text.eq_ignore_ascii_case("true") { "t" } else { "f" }, &mut out)
+            }
+            Kind::DecimalText
+            | Kind::DecimalDouble
+            | Kind::PaddedDecimalText { .. }
+            | Kind::Decimal { .. } => write(kind, &scaled(&text, self.type_modifier)?, &mut out),
+            // Its default would be a struct, which Debezium leaves out.
+            Kind::VariableScaleDecimal => None,
+            // A default is not rounded to the column's precision.
+            Kind::ZonedTimestamp { digits } => {
+                let own = u32::try_from(fraction_digits(&text)).unwrap_or_default();
+                write(&Kind::ZonedTimestamp { digits: own.max(*digits) }, &text, &mut out)
+            }
+            _ => write(kind, &text, &mut out),
+        }?;
         Some(out)
     }
 }
 
-/// Pads a number with zeros to its column's scale.
-fn scaled(text: &str, type_modifier: i32) -> String {
-    let Some((_, scale)) = numeric_modifier(type_modifier) else { return text.to_owned() };
+/// Digits after the point of a timestamp's seconds, zeros at the end left out.
+fn fraction_digits(text: &str) -> usize {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    fraction.get(..digits).unwrap_or_default().trim_end_matches('0').len()
+}
+
+/// Pads a number with zeros to its column's scale; `None` if it has more digits than that.
+fn scaled(text: &str, type_modifier: i32) -> Option<String> {
+    let Some((_, scale)) = numeric_modifier(type_modifier) else { return Some(text.to_owned()) };
     let scale = usize::try_from(scale).unwrap_or_default();
     let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    if digits > scale {
+        let more = text.get(text.len() - (digits - scale)..)?;
+        let cut = text.len() - more.len();
+        let rounds = more.bytes().any(|byte| byte != b'0');
+        return text.get(..cut).filter(|_| !rounds).map(str::to_owned);
+    }
     let point = if digits == 0 && scale > 0 { "." } else { "" };
-    format!("{text}{point}{}", "0".repeat(scale.saturating_sub(digits)))
+    Some(format!("{text}{point}{}", "0".repeat(scale - digits)))
+}
+
+/// The label of a default that is nothing but a label: `'label'::type`, the type's schema or not.
+fn enum_label<'a>(name: &str, expression: &'a str) -> Option<&'a str> {
+    let (label, cast) = expression.rsplit_once("::")?;
+    let unquoted = cast.strip_suffix('"').and_then(|cast| cast.rsplit_once('"'));
+    let cast = match unquoted {
+        Some((_, quoted)) => quoted,
+        None => cast.rsplit('.').next().unwrap_or(cast),
+    };
+    let label = label.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(label).filter(|_| cast == name)
 }
 
 /// The value's text that Debezium takes from a default's expression: what stands between the first
-/// two quotes, or the whole expression; a fixed value where it is a function's call.
-fn literal(oid: Oid, is_enum: bool, expression: &str) -> Option<String> {
+/// two quotes, if on one line, or the whole expression; a fixed value where it is a function's call.
+fn literal(oid: Oid, expression: &str) -> Option<String> {
     let generated = match oid {
         types::BIT => "00",
         types::VARBIT => "0",
@@ -213,31 +251,31 @@ fn literal(oid: Oid, is_enum: bool, expression: &str) -> Option<String> {
         types::TIMESTAMP => "1970-01-01 00:00:00",
         types::TIMESTAMPTZ => "1970-01-01 00:00:00+00",
         types::INTERVAL => "00:00:00",
-        _ if is_enum => "",
         _ => return None,
     };
-    if expression.starts_with("NULL::") || expression == "NULL" {
-        return None;
-    }
     if is_function_call(expression) || is_time_keyword(expression) {
-        return Some(generated.to_owned()).filter(|_| !is_enum);
+        return Some(generated.to_owned());
     }
-    let quoted = expression.split_once('\'').and_then(|(_, rest)| rest.split_once('\''));
-    match quoted {
-        Some((text, _)) => Some(text.to_owned()),
-        None => Some(expression.trim().trim_matches(['(', ')']).to_owned()),
+    match expression.split_once('\'') {
+        Some((_, rest)) => {
+            let (text, _) = rest.split_once('\'')?;
+            Some(text.to_owned()).filter(|text| !text.contains(['\n', '\r']))
+        }
+        None => Some(expression.to_owned()).filter(|text| !text.starts_with("NULL::")),
     }
 }
 
-/// `name(…)`, possibly qualified, possibly after an opening parenthesis.
+/// `name(…)` on one line, possibly qualified, possibly after an opening parenthesis.
 fn is_function_call(expression: &str) -> bool {
     let expression = expression.strip_prefix('(').unwrap_or(expression);
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
-    let name = expression.bytes().take_while(is_name).count();
-    name > 0 && expression.as_bytes().get(name) == Some(&b'(') && expression.contains(')')
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let Some((name, rest)) = expression.split_once('(') else { return false };
+    let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+    !name.is_empty() && name.chars().all(is_name) && line.contains(')')
 }
 
 fn is_time_keyword(expression: &str) -> bool {
-    let upper = expression.to_ascii_uppercase();
-    ["CURRENT_", "LOCALTIME", "('NOW'::"].iter().any(|start| upper.starts_with(start))
+    ["current_timestamp", "current_time", "current_date", "localtime", "localtimestamp"]
+        .iter()
+        .any(|keyword| expression.eq_ignore_ascii_case(keyword))
 }

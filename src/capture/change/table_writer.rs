@@ -7,15 +7,20 @@ use crate::capture::catalog::Shape;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::column::ColumnError;
 use crate::capture::change::column::ColumnWriter;
+use crate::capture::change::column::Part;
+use crate::capture::change::form::TableForm;
 use crate::capture::change::settings::ValueSettings;
 use crate::capture::change::source;
 use crate::capture::change::source::ClockText;
 use crate::capture::change::source::SourceText;
 use crate::capture::pgoutput::TupleValue;
 use crate::envelope::Operation;
+use crate::envelope::header_text;
+use crate::envelope::json;
 use crate::envelope::schema;
 use crate::envelope::schema::ConnectSchema;
 use crate::envelope::schema::Field;
+use crate::envelope::schema::SchemaKind;
 use crate::lsn::Lsn;
 
 /// A row that can be read more than once: a tuple of the stream or a line of COPY.
@@ -35,8 +40,10 @@ impl Row for crate::capture::pgoutput::Tuple<'_> {
 #[derive(Clone, Debug)]
 pub struct TableWriter {
     columns: Vec<Column>,
-    /// Places of the key's columns, in the key's order.
-    key: Vec<usize>,
+    /// The key's columns, in the key's order.
+    key: Vec<KeyColumn>,
+    /// A member that follows them, as JSON.
+    key_field: Vec<u8>,
     key_head: Vec<u8>,
     value_head: Vec<u8>,
     /// What closes a key or a value around its payload, beyond the payload's own brace.
@@ -52,8 +59,20 @@ pub struct TableWriter {
 struct Column {
     name: String,
     type_oid: crate::oid::Oid,
-    /// `None`: the column's type is left out.
+    /// `None`: the column is left out.
     writer: Option<ColumnWriter>,
+    /// It was asked to be left out.
+    unwanted: bool,
+}
+
+/// A column of the key.
+#[derive(Clone, Debug)]
+struct KeyColumn {
+    /// Its place in the tuple.
+    place: usize,
+    column: Column,
+    /// Writes it for a header.
+    header: Column,
 }
 
 /// One change, in tuples.
@@ -88,37 +107,65 @@ impl TableWriter {
         types: &TypeCatalog,
         settings: &ValueSettings,
     ) -> Self {
-        let columns: Vec<Column> = shape
-            .columns
-            .iter()
-            .map(|column| Column {
+        Self::with_form(shape, &TableForm::plain(shape, schema_name), types, settings)
+    }
+
+    /// For a shape whose records have this form.
+    pub fn with_form(
+        shape: &Shape,
+        form: &TableForm,
+        types: &TypeCatalog,
+        settings: &ValueSettings,
+    ) -> Self {
+        let column = |place: usize, part: Part| {
+            let (column, form) = (shape.columns.get(place)?, form.columns.get(place)?);
+            let unwanted = part == Part::Row && form.left_out;
+            let writer = ColumnWriter::new(column, (form, part), types, settings);
+            Some(Column {
                 name: column.name.clone(),
                 type_oid: column.type_oid,
-                writer: ColumnWriter::new(column, types, settings),
+                writer: writer.filter(|_| !unwanted),
+                unwanted,
             })
-            .collect();
-        let key: Vec<usize> = shape
+        };
+        let columns: Vec<Column> =
+            (0..shape.columns.len()).filter_map(|place| column(place, Part::Row)).collect();
+        let key: Vec<KeyColumn> = shape
             .key
             .iter()
-            .copied()
-            .filter(|&place| columns.get(place).is_some_and(|column| column.writer.is_some()))
+            .filter_map(|&place| {
+                let (header, column) = (column(place, Part::Header)?, column(place, Part::Key)?);
+                column.writer.is_some().then_some(KeyColumn { place, column, header })
+            })
             .collect();
+        let name = |place: usize| form.columns.get(place).map_or("", |column| &column.name);
+        let mut key_field = Vec::new();
+        let mut key_fields: Vec<Field> =
+            key.iter().filter_map(|key| key.column.field(name(key.place))).collect();
+        if let Some((name, value)) = &form.key_field {
+            json::string(name.as_bytes(), &mut key_field);
+            key_field.push(b':');
+            json::string(value.as_bytes(), &mut key_field);
+            key_fields.push(Field::new(name.clone(), ConnectSchema::of(SchemaKind::String)));
+        }
         let key_schema = ConnectSchema {
-            name: Some(format!("{schema_name}.Key").into()),
+            name: Some(form.key_name.clone().into()),
+            ..ConnectSchema::of_fields(key_fields)
+        };
+        let fields = columns.iter().enumerate();
+        let row_schema = ConnectSchema {
+            name: Some(form.row_name.clone().into()),
             ..ConnectSchema::of_fields(
-                key.iter().filter_map(|&place| columns.get(place)).filter_map(Column::field),
+                fields.filter_map(|(place, column)| column.field(name(place))),
             )
         };
-        let row_schema = ConnectSchema {
-            name: Some(format!("{schema_name}.Value").into()),
-            ..ConnectSchema::of_fields(columns.iter().filter_map(Column::field))
-        };
-        let envelope = schema::envelope(format!("{schema_name}.Envelope"), &row_schema);
+        let envelope = schema::envelope(form.envelope_name.clone(), &row_schema);
         let (key_head, key_tail) = wrap(&key_schema, settings.key_schemas, b"");
         let (value_head, value_tail) = wrap(&envelope, settings.value_schemas, b"{\"before\":");
         TableWriter {
             columns,
             key,
+            key_field,
             key_head,
             value_head,
             key_tail,
@@ -131,7 +178,7 @@ impl TableWriter {
 
     /// Whether records of this table have a key.
     pub fn has_key(&self) -> bool {
-        !self.key.is_empty()
+        !self.key.is_empty() || !self.key_field.is_empty()
     }
 
     /// Schema of the key; without fields if there is none.
@@ -156,14 +203,17 @@ impl TableWriter {
 
     /// Names of columns that the schema leaves out because Debezium does not know their type.
     pub fn left_out(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().filter(|column| column.writer.is_none()).map(|column| &*column.name)
+        let unknown = |column: &&Column| column.writer.is_none() && !column.unwanted;
+        self.columns.iter().filter(unknown).map(|column| &*column.name)
     }
 
     /// Whether the key's columns differ between two rows; an unchanged TOASTed value does not.
     pub fn key_differs<R: Row>(&self, old: &R, new: &R) -> bool {
-        self.key.iter().any(|&place| match (old.values().nth(place), new.values().nth(place)) {
-            (_, Some(TupleValue::UnchangedToast)) => false,
-            (old, new) => old != new,
+        self.key.iter().any(|key| {
+            match (old.values().nth(key.place), new.values().nth(key.place)) {
+                (_, Some(TupleValue::UnchangedToast)) => false,
+                (old, new) => old != new,
+            }
         })
     }
 
@@ -171,24 +221,37 @@ impl TableWriter {
     #[inline]
     pub fn write_key<R: Row>(&self, row: &R, unchanged: Option<&R>, out: &mut Output) {
         out.bytes.extend_from_slice(&self.key_head);
-        self.write_key_payload(row, unchanged, out);
+        self.write_key_payload(row, unchanged, |key| &key.column, out);
         out.bytes.extend_from_slice(self.key_tail);
     }
 
-    /// Appends the key without its schema, for headers.
-    pub fn write_key_payload<R: Row>(&self, row: &R, unchanged: Option<&R>, out: &mut Output) {
+    /// Appends the key as the text of a header.
+    pub fn write_key_header<R: Row>(&self, row: &R, unchanged: Option<&R>, out: &mut Output) {
+        let mut json = Output::default();
+        self.write_key_payload(row, unchanged, |key| &key.header, &mut json);
+        header_text::write(&self.key_schema, &json.bytes, &mut out.bytes);
+    }
+
+    #[inline]
+    fn write_key_payload<R: Row>(
+        &self,
+        row: &R,
+        unchanged: Option<&R>,
+        column: impl Fn(&KeyColumn) -> &Column,
+        out: &mut Output,
+    ) {
         let mut separator = b'{';
-        for &place in &self.key {
-            let Some(column) = self.columns.get(place) else { continue };
-            let mut value = row.values().nth(place).unwrap_or(TupleValue::Null);
+        for key in &self.key {
+            let mut value = row.values().nth(key.place).unwrap_or(TupleValue::Null);
             if let (TupleValue::UnchangedToast, Some(old)) = (value, unchanged) {
-                value = old.values().nth(place).unwrap_or(value);
+                value = old.values().nth(key.place).unwrap_or(value);
             }
-            column.write(separator, value, out);
+            column(key).write(separator, value, out);
             separator = b',';
         }
-        if separator == b'{' {
-            out.bytes.push(b'{');
+        if separator == b'{' || !self.key_field.is_empty() {
+            out.bytes.push(separator);
+            out.bytes.extend_from_slice(&self.key_field);
         }
         out.bytes.push(b'}');
     }
@@ -262,9 +325,8 @@ pub(super) fn wrap(schema: &ConnectSchema, embed: bool, head: &[u8]) -> (Vec<u8>
 }
 
 impl Column {
-    fn field(&self) -> Option<Field> {
-        let writer = self.writer.as_ref()?;
-        Some(Field { name: self.name.clone(), schema: writer.schema().clone() })
+    fn field(&self, name: &str) -> Option<Field> {
+        Some(Field::new(name, self.writer.as_ref()?.schema().clone()))
     }
 
     /// Appends separator, name and value; nothing if the column is left out.

@@ -45,6 +45,7 @@ impl Encoder<'_> {
             time: self.last_time,
             snapshot: self.around.settings.values.streamed_marker(),
             last_commit: self.last_commit,
+            origin: self.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn)),
             ..SourceFields::default()
         };
         self.source.render(&self.name, &fields);

@@ -102,6 +102,8 @@ pub(super) struct Encoder<'a> {
     /// Commit time of the last transaction, for messages that belong to none; until there is one,
     /// when this session began.
     last_time: UnixMicros,
+    /// Origin of the last transaction, for its changes and for messages after it.
+    origin: Option<(String, Lsn)>,
     /// The topic of messages, once there is one.
     messages: Option<ReadyMessages>,
     /// End of the last transaction, for `source.sequence`.
@@ -120,7 +122,6 @@ struct Transaction {
     ord: u64,
     /// Records handed over or about to be.
     records: u64,
-    origin: Option<(String, Lsn)>,
     /// The source block is rendered.
     rendered: bool,
 }
@@ -145,6 +146,7 @@ impl<'a> Encoder<'a> {
             records: Vec::new(),
             transaction: None,
             last_time: UnixMicros::now(),
+            origin: None,
             messages: None,
             last_commit: None,
             resume_lsn,
@@ -269,9 +271,7 @@ impl<'a> Encoder<'a> {
             Message::Truncate(truncate) => self.truncate(&truncate, data.wal_start),
             Message::LogicalMessage(message) => self.logical_message(&message),
             Message::Origin(origin) => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.origin = Some((origin.name.to_owned(), origin.commit_lsn));
-                }
+                self.origin = Some((origin.name.to_owned(), origin.commit_lsn));
                 Ok(())
             }
             // Types are read from the catalog, where their parts are too.
@@ -295,8 +295,8 @@ impl<'a> Encoder<'a> {
         let time = UnixMicros::from(begin.commit_time);
         self.last_time = time;
         let ticket = self.around.deliveries.with_ledger(|ledger| ledger.begin(time));
-        let transaction =
-            Transaction { ticket, begin, ord: 0, records: 0, origin: None, rendered: false };
+        self.origin = None;
+        let transaction = Transaction { ticket, begin, ord: 0, records: 0, rendered: false };
         match self.transaction.replace(transaction) {
             None => Ok(()),
             Some(_) => Err(out_of_step("a transaction begins within another".to_owned())),
@@ -358,7 +358,7 @@ impl<'a> Encoder<'a> {
         if std::mem::replace(&mut transaction.rendered, true) {
             return;
         }
-        let origin = transaction.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
+        let origin = self.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
         let fields = SourceFields {
             time: UnixMicros::from(transaction.begin.commit_time),
             snapshot: self.around.settings.values.streamed_marker(),

@@ -73,8 +73,8 @@ impl Encoder<'_> {
         let found = self.look_up(update)?;
         let found = found.as_deref().map(Tuple::from_bytes).transpose()?;
         let full = full(&update.old).or(found.as_ref());
-        let new_key = self.key_payload(table, &update.new, full);
-        let old_key = self.key_payload(table, old, full);
+        let new_key = self.key_header(table, &update.new, full);
+        let old_key = self.key_header(table, old, full);
         if !self.skips(Operation::Delete) {
             let event = Event {
                 operation: Operation::Delete,
@@ -117,14 +117,14 @@ impl Encoder<'_> {
         }
     }
 
-    fn key_payload(
+    fn key_header(
         &mut self,
         table: &ReadyTable,
         row: &Tuple<'_>,
         full: Option<&Tuple<'_>>,
     ) -> Range<usize> {
         let start = self.output.bytes.len();
-        table.writer.write_key_payload(row, full, &mut self.output);
+        table.writer.write_key_header(row, full, &mut self.output);
         start..self.output.bytes.len()
     }
 

@@ -1,0 +1,1 @@
+insert into t values (101, 0, 0, 1e25, '{0,0.000000001,1}'), (0.0000000001, 0.0000001, -0.0000012, 0, null); insert into t (id, a) values (5, 5); update t set id = 0.0000000002 where id = 5; delete from t where id = 101;

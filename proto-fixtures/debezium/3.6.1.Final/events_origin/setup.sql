@@ -1,0 +1,1 @@
+create table t (id int primary key, v text); select pg_replication_origin_create('o_first') where not exists (select from pg_replication_origin where roname = 'o_first'); select pg_replication_origin_create('o "second" é') where not exists (select from pg_replication_origin where roname = 'o "second" é');

@@ -1,0 +1,3 @@
+insert into t values (1, 'none'); select pg_replication_origin_session_setup('o_first'); insert into t values (2, 'no position');
+begin; select pg_replication_origin_xact_setup('1/ABCD', '2020-01-02 03:04:05.678901+00'); insert into t values (3, 'position'); update t set v = 'x' where id = 3; select pg_logical_emit_message(true, 'in', 'x'); select pg_logical_emit_message(false, 'own', 'x'); commit; insert into t values (4, 'position of before');
+select pg_replication_origin_session_reset(); insert into t values (5, 'none'); select pg_replication_origin_session_setup('o "second" é'); delete from t where id = 3; truncate t; select pg_replication_origin_session_reset(); select pg_logical_emit_message(false, 'own', 'y'); insert into t values (6, 'none');

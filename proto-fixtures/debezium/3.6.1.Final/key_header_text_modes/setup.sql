@@ -1,0 +1,3 @@
+create table k_num (id numeric(10,2) primary key); create table k_numu (id numeric primary key); create table k_money (id money primary key);
+create table k_bytea (id bytea primary key); create table k_date (id date primary key); create table k_time (id time primary key); create table k_time3 (id time(3) primary key); create table k_ts (id timestamp primary key); create table k_ts3 (id timestamp(3) primary key); create table k_tstz (id timestamptz primary key); create table k_iv (id interval primary key);
+create table k_da (id date[] primary key); create table k_tsa (id timestamp[] primary key); create table k_ta (id time[] primary key); create table k_na (id numeric[] primary key);
