@@ -1,10 +1,16 @@
 //! Goal: the manual says what the program does.
 //!
-//! Method: the page of properties is written from the table that the program reads; this test holds
-//! the two equal, and `UPDATE_MANUAL=1 cargo test --test manual` writes the page. Metrics, exit
-//! statuses and settings that other pages name must exist.
+//! Method: the page of properties is written from the table that the program reads, the list of
+//! differences from the one that the comparison with Debezium uses; this test holds each pair equal,
+//! and `UPDATE_MANUAL=1 cargo test --test manual` writes the pages. Metrics, exit statuses, messages,
+//! connection parameters and settings that other pages name must exist, and so must headings that
+//! links lead to.
 
-#![allow(clippy::unwrap_used, reason = "a test that ends at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that ends at the first surprise"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -33,6 +39,16 @@ This page is written from `src/config/properties/table.rs`.
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
+    page.push_str(
+        "\n## Two sets of defaults\n\nWhere flags, environment and TOML have another default than a \
+         Debezium file.\n\n| Property | Ours | A Debezium file's |\n|---|---|---|\n",
+    );
+    for property in properties::all().filter(|p| !matches!(p.support, Support::Refused(_))) {
+        if let Some(debezium) = property.debezium.filter(|other| *other != property.default) {
+            let ours = if property.default.is_empty() { "none" } else { property.default };
+            writeln!(page, "| `{}` | `{ours}` | `{debezium}` |", property.name).unwrap();
+        }
+    }
     for subject in properties::subjects() {
         write!(page, "\n## {}\n\n", subject.title).unwrap();
         page.push_str("| Property | Values | Default | | |\n|---|---|---|---|---|\n");
@@ -63,8 +79,10 @@ fn default(property: &Property) -> String {
     };
     match (property.support, property.debezium) {
         (Support::Refused(_), _) => String::new(),
-        (_, Some(debezium)) => format!("{}; `{debezium}`", shown(property.default)),
-        (_, None) => shown(property.default),
+        (_, Some(debezium)) if debezium != property.default => {
+            format!("{}; `{debezium}`", shown(property.default))
+        }
+        _ => shown(property.default),
     }
 }
 
@@ -76,6 +94,176 @@ fn the_page_of_properties_is_the_table() {
     }
     let found = fs::read_to_string(PAGE).unwrap_or_default();
     assert!(found == page, "{PAGE} is old: UPDATE_MANUAL=1 cargo test --test manual");
+}
+
+const DIFFERENCES: &str = "docs/differences.md";
+
+/// Where the list is, in that page.
+const LIST_BEGINS: &str = "<!-- from tests/oracle/expected.rs -->\n";
+const LIST_ENDS: &str = "<!-- end -->\n";
+
+/// The reasons of the comparison with Debezium, one a line.
+fn reasons() -> String {
+    let source = joined(&fs::read_to_string("tests/oracle/expected.rs").unwrap());
+    let reasons = source.split("why: \"").skip(1);
+    let mut list = String::new();
+    for reason in reasons.map(|rest| rest.split("\",").next().unwrap()) {
+        // What looks like a link is the name of an array's type.
+        let text = reason.replace("[]", "\\[\\]");
+        writeln!(list, "- {text}.").unwrap();
+    }
+    list
+}
+
+#[test]
+fn the_differences_that_are_told_are_those_of_the_comparison() {
+    let page = fs::read_to_string(DIFFERENCES).unwrap();
+    let (before, rest) = page.split_once(LIST_BEGINS).unwrap();
+    let (list, after) = rest.split_once(LIST_ENDS).unwrap();
+    let reasons = reasons();
+    assert!(reasons.lines().count() > 10, "{reasons}");
+    if std::env::var_os("UPDATE_MANUAL").is_some() {
+        let page = [before, LIST_BEGINS, &reasons, LIST_ENDS, after].concat();
+        fs::write(DIFFERENCES, page).unwrap();
+    } else {
+        assert!(list == reasons, "{DIFFERENCES} is old: UPDATE_MANUAL=1 cargo test --test manual");
+    }
+}
+
+/// Source with its strings' lines joined and their quotes as they are printed.
+fn joined(source: &str) -> String {
+    let mut parts = source.split("\\\n");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.trim_start());
+    }
+    text.replace("\\\"", "\"")
+}
+
+fn all_source(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all_source(&path, text);
+        } else {
+            text.push_str(&joined(&fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+const OPERATIONS: &str = "docs/operations.md";
+
+/// Rows of the tables below a heading, by their cells.
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(page).unwrap();
+    let section = text.split(&format!("\n## {heading}\n")).nth(1);
+    let section = section.unwrap_or_else(|| panic!("{page} has no heading {heading}"));
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().into()).collect())
+        .collect()
+}
+
+#[test]
+fn messages_of_the_manual_exist() {
+    let mut source = String::new();
+    all_source(Path::new("src"), &mut source);
+    let mut wrong = Vec::new();
+    let rows =
+        [rows(OPERATIONS, "What the log says"), rows(OPERATIONS, "What it refuses")].concat();
+    assert!(rows.len() > 20, "{rows:#?}");
+    for row in rows {
+        let message = row[0].trim_matches('`');
+        // An ellipsis stands for a name or a number.
+        for piece in message.split('…').map(str::trim).filter(|piece| piece.len() > 3) {
+            if !source.contains(piece) {
+                wrong.push(format!("{message}: no \"{piece}\" in src"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn exit_statuses_of_the_manual_are_those_of_the_program() {
+    let source = fs::read_to_string("src/error.rs").unwrap();
+    let statuses = source.split("pub enum Status {").nth(1).unwrap().split('}').next().unwrap();
+    let real: BTreeSet<String> = statuses
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "))
+        .map(|(_, number)| number.to_owned())
+        .collect();
+    let told: BTreeSet<String> = rows(OPERATIONS, "Exit status")
+        .into_iter()
+        .map(|row| row[0].trim_matches('`').to_owned())
+        .collect();
+    assert!(real.len() > 3, "{real:?}");
+    assert_eq!(told, real);
+}
+
+#[test]
+fn connection_parameters_of_the_manual_are_those_of_the_program() {
+    let source = fs::read_to_string("src/capture/postgres/conninfo/parameters.rs").unwrap();
+    let real: BTreeSet<String> = source
+        .split("    parameter(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    let told: BTreeSet<String> = rows("docs/configuration.md", "PostgreSQL")
+        .into_iter()
+        .flat_map(|row| {
+            row[0]
+                .split_whitespace()
+                .map(|name| name.trim_matches('`').to_owned())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(real.len() > 20, "{real:?}");
+    assert_eq!(told, real);
+}
+
+/// The name by which a heading is linked to.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn links_lead_to_headings_that_exist() {
+    let anchors = |path: &Path| -> BTreeSet<String> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .filter(|line| line.starts_with('#'))
+            .map(|line| anchor(line.trim_start_matches('#').trim()))
+            .collect()
+    };
+    let mut wrong = Vec::new();
+    let mut pages = documents();
+    pages.extend(["ARCHITECTURE.md", "CHANGELOG.md"].map(std::path::PathBuf::from));
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap_or_default();
+            let Some((target, name)) = link.split_once('#') else { continue };
+            if target.starts_with("http") {
+                continue;
+            }
+            let file = match target {
+                "" => page.clone(),
+                target => page.parent().unwrap().join(target),
+            };
+            if !anchors(&file).contains(name) {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Words in back quotes of a document.
