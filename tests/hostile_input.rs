@@ -692,6 +692,7 @@ fn writers() -> Vec<TableWriter> {
         columns,
         key: Vec::new(),
         key_is_unique: true,
+        read: false,
     };
     let shape = shape.with_key(&key);
     let name = "prefix.schema.table";

@@ -109,6 +109,22 @@ impl TableFilter {
     }
 }
 
+/// Which logical decoding messages are sent, by their prefixes; at most one list is given.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    /// `message.prefix.include.list`.
+    pub include: NameList,
+    /// `message.prefix.exclude.list`.
+    pub exclude: NameList,
+}
+
+impl MessageFilter {
+    /// Whether a message passes.
+    pub fn allows(&self, prefix: &str) -> bool {
+        (self.include.is_empty() || self.include.matches(prefix)) && !self.exclude.matches(prefix)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 mod deliveries;
 mod encode_loop;
 mod error;
+mod columns;
 mod filter;
 mod monitor;
 mod naming;
@@ -28,11 +29,18 @@ pub mod publisher;
 pub mod progress;
 pub mod state;
 
+pub use columns::ColumnMapper;
+pub use columns::ColumnRules;
 pub use error::Blame;
 pub use error::CaptureError;
 pub use error::Disposition;
+pub use filter::MessageFilter;
 pub use filter::NameList;
 pub use filter::TableFilter;
+pub use naming::NameAdjustment;
+pub use naming::Naming;
+pub use naming::RegexNaming;
+pub use naming::Renaming;
 pub use settings::CaptureSettings;
 pub use settings::ConversionFailure;
 pub use settings::Destination;

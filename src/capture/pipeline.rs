@@ -15,7 +15,6 @@ use tokio::runtime::Handle;
 use crate::capture::CaptureError;
 use crate::capture::deliveries::Deliveries;
 use crate::capture::deliveries::DeliveryLoop;
-use crate::capture::naming;
 use crate::capture::publisher::KafkaPublisher;
 use crate::capture::publisher::LinesPublisher;
 use crate::capture::publisher::Publisher;
@@ -82,7 +81,7 @@ impl Pipeline {
         let store: Arc<dyn StateStore> = match &settings.destination {
             Destination::Kafka(kafka) => Arc::new(TopicStore::new(
                 kafka.kafka.clone(),
-                naming::internal_topic(&settings.prefix, "state"),
+                settings.naming.internal_topic("state"),
                 settings.slot.clone(),
                 Arc::clone(&publisher),
             )?),

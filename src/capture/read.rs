@@ -387,7 +387,10 @@ impl Reader<'_> {
         catalog_query::load_types(self.sql, oids, &mut types)?;
         let pieces = session.settings.snapshot_threads > 1;
         let fidelity = session.settings.values.fidelity;
-        let planned = snapshot::plan(self.sql, tables, pieces, fidelity)?;
+        let rules = &session.settings.columns;
+        let needed = |(table, facts): &Table| (table.clone(), rules.needed(facts.clone()));
+        let tables: Vec<Table> = tables.iter().map(needed).collect();
+        let planned = snapshot::plan(self.sql, &tables, pieces, fidelity)?;
         session.pipeline.tables.prepare_topics(planned.iter().map(|table| &table.shape))?;
         session.metrics.snapshot_tables.reset();
         let waiting = i64::try_from(planned.len()).unwrap_or(i64::MAX);
@@ -411,7 +414,7 @@ impl Reader<'_> {
         let metrics = self.session.metrics;
         metrics.snapshot_tables.with_label_values(&["waiting"]).dec();
         metrics.snapshot_tables.with_label_values(&["done"]).inc();
-        let topic = crate::capture::naming::topic(&self.session.settings.prefix, &planned.name);
+        let topic = self.session.settings.naming.topic(&planned.name);
         let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
         let known = state.tables.entry(planned.name.clone()).or_default();
         known.epoch_complete = state.slot.epoch;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::change::ValueSettings;
+use crate::capture::columns::ColumnRules;
+use crate::capture::filter::MessageFilter;
 use crate::capture::filter::TableFilter;
+use crate::capture::naming::Naming;
 use crate::capture::postgres::SourceSettings;
 use crate::capture::publisher::PublisherSettings;
 use crate::envelope::Operation;
@@ -20,12 +23,20 @@ pub struct CaptureSettings {
     pub autocreate: PublicationAutocreate,
     /// `topic.prefix`.
     pub prefix: String,
+    /// Names of topics and schemas.
+    pub naming: Naming,
     /// The source.
     pub source: SourceSettings,
     /// Where records go.
     pub destination: Destination,
     /// Which tables.
     pub tables: TableFilter,
+    /// Which columns, and which of them are keys.
+    pub columns: ColumnRules,
+    /// `message.prefix.include.list` and `message.prefix.exclude.list`.
+    pub messages: MessageFilter,
+    /// `skip.messages.without.change`.
+    pub skip_unchanged: bool,
     /// How values become JSON.
     pub values: ValueSettings,
     /// `event.converting.failure.handling.mode`.

@@ -16,7 +16,6 @@ use crate::capture::change::ColumnError;
 use crate::capture::change::MessageWriter;
 use crate::capture::change::TableWriter;
 use crate::capture::deliveries::Deliveries;
-use crate::capture::naming;
 use crate::capture::publisher::Batch;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Receipt;
@@ -137,7 +136,7 @@ impl Tables {
         deliveries: Arc<Deliveries>,
         metrics: Metrics,
     ) -> Result<Self, CaptureError> {
-        let topic = naming::internal_topic(&settings.prefix, "schemas");
+        let topic = settings.naming.internal_topic("schemas");
         if !settings.values.value_schemas {
             let spec = TopicSpec { name: topic.clone(), compacted: true, internal: true };
             publisher.prepare(&[spec])?;
@@ -168,7 +167,7 @@ impl Tables {
     }
 
     fn topic(&self, shape: &Shape) -> TopicSpec {
-        let name = naming::topic(&self.settings.prefix, &shape.table);
+        let name = self.settings.naming.topic(&shape.table);
         TopicSpec { name, compacted: false, internal: false }
     }
 
@@ -186,7 +185,10 @@ impl Tables {
     ) -> Result<ReadyTable, CaptureError> {
         let topic = self.topic(shape);
         self.publisher.prepare(std::slice::from_ref(&topic))?;
-        let writer = TableWriter::new(shape, &topic.name, types, &self.settings.values);
+        let rules = &self.settings.columns;
+        let shape = &rules.keyed(shape);
+        let form = rules.form(shape, types, &self.settings.naming);
+        let writer = TableWriter::with_form(shape, &form, types, &self.settings.values);
         for column in writer.left_out() {
             tracing::warn!(
                 table = %shape.table, column,
@@ -225,7 +227,7 @@ impl Tables {
     ///
     /// The destination fails.
     pub(super) fn messages(&self) -> Result<ReadyMessages, CaptureError> {
-        let topic = naming::message_topic(&self.settings.prefix);
+        let topic = self.settings.naming.message_topic();
         let spec = TopicSpec { name: topic.clone(), compacted: false, internal: false };
         self.publisher.prepare(&[spec])?;
         let labels = ["", "message"];

@@ -7,10 +7,8 @@ use std::time::Duration;
 use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
-use crate::capture::NameList;
 use crate::capture::PublicationAutocreate;
 use crate::capture::SnapshotMode;
-use crate::capture::TableFilter;
 use crate::capture::Times;
 use crate::capture::change::BinaryMode;
 use crate::capture::change::DecimalFormat;
@@ -27,7 +25,7 @@ use crate::capture::publisher::TopicCreation;
 use crate::config::ConfigError;
 use crate::config::RawConfig;
 use crate::config::file;
-use crate::envelope::Operation;
+use crate::config::shaping;
 use crate::kafka::KafkaSettings;
 use crate::secret::Secret;
 use crate::telemetry::log::LogFormat;
@@ -108,8 +106,11 @@ impl AgentConfig {
         }
         let publication = or(raw.text("publication.name"), &slot);
         let destination = destination(&mut raw, &slot, &environment);
-        let tables = table_filter(&mut raw);
-        let skipped = skipped_operations(&mut raw);
+        let tables = shaping::table_filter(&mut raw);
+        let columns = shaping::columns(&mut raw);
+        let messages = shaping::message_filter(&mut raw);
+        let naming = shaping::naming(&mut raw, &prefix);
+        let skipped = shaping::skipped_operations(&mut raw);
         let values = value_settings(&mut raw);
         let errors = raw.take_errors();
         let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
@@ -129,6 +130,10 @@ impl AgentConfig {
             source,
             destination,
             tables,
+            naming,
+            columns,
+            messages,
+            skip_unchanged: raw.flag("skip.messages.without.change"),
             values,
             conversion_failure: match raw.text("event.converting.failure.handling.mode") {
                 "warn" => ConversionFailure::Warn,
@@ -305,51 +310,6 @@ fn publisher(raw: &mut RawConfig) -> PublisherSettings {
             config,
         },
     }
-}
-
-fn table_filter(raw: &mut RawConfig) -> TableFilter {
-    for (include, exclude) in [
-        ("schema.include.list", "schema.exclude.list"),
-        ("table.include.list", "table.exclude.list"),
-    ] {
-        let both = [include, exclude].iter().all(|name| !raw.text(name).is_empty());
-        if both {
-            raw.fail(include, format!("{exclude} is given too, expected one of them"));
-        }
-    }
-    let mut list = |name: &str| match NameList::parse(raw.text(name)) {
-        Ok(list) => list,
-        Err(message) => {
-            raw.fail(name, message);
-            NameList::default()
-        }
-    };
-    TableFilter {
-        schema_include: list("schema.include.list"),
-        schema_exclude: list("schema.exclude.list"),
-        table_include: list("table.include.list"),
-        table_exclude: list("table.exclude.list"),
-    }
-}
-
-fn skipped_operations(raw: &mut RawConfig) -> Vec<Operation> {
-    let text = raw.text("skipped.operations").to_owned();
-    let mut skipped = Vec::new();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
-        skipped.push(match word {
-            "c" => Operation::Create,
-            "u" => Operation::Update,
-            "d" => Operation::Delete,
-            "t" => Operation::Truncate,
-            "r" => Operation::Read,
-            _ => {
-                let message = format!("found \"{word}\", expected c, u, d, t or none");
-                raw.fail("skipped.operations", message);
-                continue;
-            }
-        });
-    }
-    skipped
 }
 
 fn value_settings(raw: &mut RawConfig) -> ValueSettings {

@@ -1,7 +1,7 @@
 //! Values as text in headers, as Kafka Connect's `SimpleHeaderConverter` writes them.
 //!
-//! Nearly JSON: strings have only quotes and backslashes escaped, floats that are no numbers have no
-//! quotes, and Connect's own dates and times are ISO 8601. Source: Kafka 4.3, `Values.convertToString`.
+//! Nearly JSON: strings have only quotes and backslashes escaped, floats that are no numbers
+//! have no quotes, and Connect's own dates and times are ISO 8601. Source: Kafka 4.3, `Values`.
 
 use crate::envelope::schema::ConnectSchema;
 use crate::envelope::schema::SchemaKind;
@@ -10,8 +10,8 @@ use crate::time::CivilDate;
 /// A day.
 const DAY_MILLIS: i64 = 86_400_000;
 
-/// Appends a value of this schema as text; `value` is its JSON as [`json`](crate::envelope::json) writes it, with exact
-/// decimals as numbers.
+/// Appends a value of this schema as text; `value` is its JSON as
+/// [`json`](crate::envelope::json) writes it, with exact decimals as numbers.
 pub fn write(schema: &ConnectSchema, value: &[u8], out: &mut Vec<u8>) {
     let mut cursor = Cursor { rest: value };
     cursor.value(schema, out);

@@ -25,6 +25,8 @@ pub struct Shape {
     pub key: Vec<usize>,
     /// No two rows can have the same key.
     pub key_is_unique: bool,
+    /// Its rows are read, not streamed.
+    pub read: bool,
 }
 
 /// One column of a shape.
@@ -81,6 +83,7 @@ impl Shape {
             columns,
             key: Vec::new(),
             key_is_unique: facts.is_some_and(|facts| facts.key_is_unique),
+            read: false,
         }
         .with_key(facts.map(|facts| facts.key.as_slice()).unwrap_or_default())
     }
@@ -110,6 +113,7 @@ impl Shape {
             columns,
             key: Vec::new(),
             key_is_unique: facts.key_is_unique,
+            read: true,
         }
         .with_key(&facts.key)
     }

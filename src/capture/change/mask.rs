@@ -1,6 +1,6 @@
 //! What is done to a column's values before they are written: masks, hashes, truncation.
 //!
-//! Source: Debezium 3.6.1.Final, `column.mask.with.*`, `column.mask.hash.*`, `column.truncate.to.*`.
+//! Source: Debezium 3.6.1.Final, `MaskStrings` and `TruncateColumn`.
 
 use crate::capture::change::json_value;
 use crate::capture::change::json_value::Spelling;

@@ -235,7 +235,8 @@ fn enum_label<'a>(name: &str, expression: &'a str) -> Option<&'a str> {
 }
 
 /// The value's text that Debezium takes from a default's expression: what stands between the first
-/// two quotes, if on one line, or the whole expression; a fixed value where it is a function's call.
+/// two quotes, if on one line, or the whole expression; a fixed value where it is a function's
+/// call.
 fn literal(oid: Oid, expression: &str) -> Option<String> {
     let generated = match oid {
         types::BIT => "00",

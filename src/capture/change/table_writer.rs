@@ -217,6 +217,14 @@ impl TableWriter {
         })
     }
 
+    /// Whether two rows are alike in all columns that are sent.
+    pub fn rows_equal<R: Row>(&self, old: &R, new: &R) -> bool {
+        let pairs = self.columns.iter().zip(old.values().zip(new.values()));
+        pairs
+            .filter(|(column, _)| column.writer.is_some())
+            .all(|(_, (old, new))| old == new || new == TupleValue::UnchangedToast)
+    }
+
     /// Appends a record's key; `unchanged` is where unchanged TOASTed values are taken from.
     #[inline]
     pub fn write_key<R: Row>(&self, row: &R, unchanged: Option<&R>, out: &mut Output) {

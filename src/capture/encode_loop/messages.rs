@@ -16,8 +16,9 @@ impl Encoder<'_> {
         &mut self,
         message: &LogicalMessage<'_>,
     ) -> Result<(), CaptureError> {
+        let wanted = self.around.settings.messages.allows(message.prefix);
         if !message.transactional {
-            return self.message_of_its_own(message);
+            return self.message_of_its_own(message, wanted);
         }
         let Some(transaction) = &mut self.transaction else {
             return Err(out_of_step("a transactional message is in no transaction".to_owned()));
@@ -29,6 +30,9 @@ impl Encoder<'_> {
             sub: 0,
         };
         transaction.ord += 1;
+        if !wanted {
+            return Ok(());
+        }
         transaction.records += 1;
         let receipt = Receipt::Transaction(transaction.ticket);
         self.render_source();
@@ -38,7 +42,11 @@ impl Encoder<'_> {
     /// A message that belongs to no transaction has an entry of its own in the ledger. Its position
     /// lies inside its record, where nothing else begins: its LSN is the record's end, where a
     /// commit may start.
-    fn message_of_its_own(&mut self, message: &LogicalMessage<'_>) -> Result<(), CaptureError> {
+    fn message_of_its_own(
+        &mut self,
+        message: &LogicalMessage<'_>,
+        wanted: bool,
+    ) -> Result<(), CaptureError> {
         // Debezium takes it for the last commit from here on, whichever transaction follows.
         self.last_commit = Some(message.lsn);
         let fields = SourceFields {
@@ -58,8 +66,11 @@ impl Encoder<'_> {
             ..Position::default()
         };
         let ticket = self.around.deliveries.with_ledger(|ledger| ledger.begin(UnixMicros::now()));
-        self.write_message(message, position, Receipt::Transaction(ticket))?;
-        self.around.deliveries.with_ledger(|ledger| ledger.close(ticket, 1, message.lsn));
+        if wanted {
+            self.write_message(message, position, Receipt::Transaction(ticket))?;
+        }
+        let records = u64::from(wanted);
+        self.around.deliveries.with_ledger(|ledger| ledger.close(ticket, records, message.lsn));
         self.idle(message.lsn);
         Ok(())
     }

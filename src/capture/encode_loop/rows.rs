@@ -49,7 +49,10 @@ impl Encoder<'_> {
         if let Some(old) = old.filter(|old| table.writer.key_differs(*old, &update.new)) {
             return self.key_change(&table, old, update, lsn);
         }
-        if self.skips(Operation::Update) {
+        let unchanged = |old: &Tuple<'_>| table.writer.rows_equal(old, &update.new);
+        let skipped =
+            self.around.settings.skip_unchanged && full(&update.old).is_some_and(unchanged);
+        if skipped || self.skips(Operation::Update) {
             return Ok(());
         }
         let event = Event {

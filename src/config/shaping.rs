@@ -1,0 +1,216 @@
+//! What is sent and in which form: filters, columns, keys, names.
+
+use crate::capture::ColumnMapper;
+use crate::capture::ColumnRules;
+use crate::capture::MessageFilter;
+use crate::capture::NameAdjustment;
+use crate::capture::NameList;
+use crate::capture::Naming;
+use crate::capture::RegexNaming;
+use crate::capture::Renaming;
+use crate::capture::TableFilter;
+use crate::capture::change::HashAlgorithm;
+use crate::capture::change::HashMask;
+use crate::capture::change::Mask;
+use crate::config::RawConfig;
+use crate::envelope::Operation;
+
+/// Of two lists at most one may be given.
+fn exclusive(raw: &mut RawConfig, include: &str, exclude: &str) {
+    if [include, exclude].iter().all(|name| !raw.text(name).is_empty()) {
+        raw.fail(include, format!("{exclude} is given too, expected one of them"));
+    }
+}
+
+/// A list that has this name.
+fn list(raw: &mut RawConfig, name: &str) -> NameList {
+    let text = raw.text(name).to_owned();
+    parse_list(raw, name, &text)
+}
+
+fn parse_list(raw: &mut RawConfig, name: &str, text: &str) -> NameList {
+    NameList::parse(text).unwrap_or_else(|message| {
+        raw.fail(name, message);
+        NameList::default()
+    })
+}
+
+/// Which tables.
+pub(super) fn table_filter(raw: &mut RawConfig) -> TableFilter {
+    exclusive(raw, "schema.include.list", "schema.exclude.list");
+    exclusive(raw, "table.include.list", "table.exclude.list");
+    TableFilter {
+        schema_include: list(raw, "schema.include.list"),
+        schema_exclude: list(raw, "schema.exclude.list"),
+        table_include: list(raw, "table.include.list"),
+        table_exclude: list(raw, "table.exclude.list"),
+    }
+}
+
+/// Which logical decoding messages.
+pub(super) fn message_filter(raw: &mut RawConfig) -> MessageFilter {
+    exclusive(raw, "message.prefix.include.list", "message.prefix.exclude.list");
+    MessageFilter {
+        include: list(raw, "message.prefix.include.list"),
+        exclude: list(raw, "message.prefix.exclude.list"),
+    }
+}
+
+/// Which operations are not sent.
+pub(super) fn skipped_operations(raw: &mut RawConfig) -> Vec<Operation> {
+    let text = raw.text("skipped.operations").to_owned();
+    let mut skipped = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
+        skipped.push(match word {
+            "c" => Operation::Create,
+            "u" => Operation::Update,
+            "d" => Operation::Delete,
+            "t" => Operation::Truncate,
+            "r" => Operation::Read,
+            _ => {
+                let message = format!("found \"{word}\", expected c, u, d, t or none");
+                raw.fail("skipped.operations", message);
+                continue;
+            }
+        });
+    }
+    skipped
+}
+
+/// Which columns, how masked, and which are keys. Of several mappers that match a column Debezium
+/// takes the first: truncation, asterisks, types, types by type, hashes.
+pub(super) fn columns(raw: &mut RawConfig) -> ColumnRules {
+    exclusive(raw, "column.include.list", "column.exclude.list");
+    let mut mappers = Vec::new();
+    for (rest, value) in raw.family("column.truncate.to.") {
+        let name = format!("column.truncate.to.{rest}");
+        let count = characters(raw, &name, &rest);
+        mappers.push(ColumnMapper::Mask(parse_list(raw, &name, &value), Mask::Truncate(count)));
+    }
+    for (rest, value) in raw.family("column.mask.with.") {
+        let name = format!("column.mask.with.{rest}");
+        let count = characters(raw, &name, &rest);
+        mappers.push(ColumnMapper::Mask(parse_list(raw, &name, &value), Mask::Stars(count)));
+    }
+    mappers.push(ColumnMapper::SourceType(list(raw, "column.propagate.source.type")));
+    mappers.push(ColumnMapper::SourceTypeByType(list(raw, "datatype.propagate.source.type")));
+    let mut hashes = Vec::new();
+    for (rest, value) in raw.family("column.mask.hash.") {
+        let name = format!("column.mask.hash.{rest}");
+        let (java_object, rest) = match rest.strip_prefix("v2.") {
+            Some(rest) => (false, rest),
+            None => (true, rest.as_str()),
+        };
+        let parts = rest.split_once(".with.salt.");
+        let parts = parts.filter(|(_, salt)| !salt.is_empty());
+        let hash = parts.and_then(|(algorithm, salt)| {
+            let algorithm = HashAlgorithm::from_name(algorithm)?;
+            Some(HashMask { algorithm, salt: salt.as_bytes().to_vec(), java_object })
+        });
+        let Some(hash) = hash else {
+            raw.fail(
+                &name,
+                "expected column.mask.hash.[v2.]ALGORITHM.with.salt.SALT with ALGORITHM of MD5, \
+                 SHA-1, SHA-256, SHA-384, SHA-512",
+            );
+            continue;
+        };
+        hashes.push(ColumnMapper::Mask(parse_list(raw, &name, &value), Mask::Hash(hash)));
+    }
+    mappers.extend(hashes);
+    ColumnRules {
+        include: list(raw, "column.include.list"),
+        exclude: list(raw, "column.exclude.list"),
+        mappers,
+        keys: key_columns(raw),
+    }
+}
+
+/// `N` of a name that ends in `N.chars`.
+fn characters(raw: &mut RawConfig, name: &str, rest: &str) -> usize {
+    rest.strip_suffix(".chars").and_then(|number| number.parse().ok()).unwrap_or_else(|| {
+        raw.fail(name, "expected a number and .chars at the end of the name");
+        0
+    })
+}
+
+/// `message.key.columns`: `tables:column,column;tables:column`, each column under the expression of
+/// its tables.
+fn key_columns(raw: &mut RawConfig) -> Vec<NameList> {
+    let text = raw.text("message.key.columns").to_owned();
+    let mut keys = Vec::new();
+    for part in text.split(';').filter(|part| !part.trim().is_empty()) {
+        let Some((tables, columns)) = part.trim().split_once(':') else {
+            let message = format!("found \"{part}\", expected TABLES:COLUMN,COLUMN");
+            raw.fail("message.key.columns", message);
+            continue;
+        };
+        for column in columns.split(',') {
+            let expression = format!("{tables}.{}", column.trim());
+            keys.push(parse_list(raw, "message.key.columns", &expression));
+        }
+    }
+    keys
+}
+
+/// How topics and schemas are named.
+pub(super) fn naming(raw: &mut RawConfig, prefix: &str) -> Naming {
+    let strategy = raw.text("topic.naming.strategy").to_owned();
+    let short = strategy.rsplit('.').next().unwrap_or_default();
+    let regex = short.contains("Regex").then(|| regex_naming(raw)).flatten();
+    let adjustment = |name: &str| match raw.text(name) {
+        "avro" => NameAdjustment::Avro,
+        "avro_unicode" => NameAdjustment::AvroUnicode,
+        _ => NameAdjustment::None,
+    };
+    let naming = Naming {
+        prefix: prefix.to_owned(),
+        delimiter: raw.text("topic.delimiter").to_owned(),
+        with_schema: short.starts_with("Schema"),
+        unicode: short.contains("Unicode"),
+        regex,
+        transaction: raw.text("topic.transaction").to_owned(),
+        heartbeat_prefix: raw.text("topic.heartbeat.prefix").to_owned(),
+        heartbeat_name: raw.text("topic.heartbeat.name").to_owned(),
+        schemas: adjustment("schema.name.adjustment.mode"),
+        fields: adjustment("field.name.adjustment.mode"),
+    };
+    for name in
+        ["topic.delimiter", "topic.transaction", "topic.heartbeat.prefix", "topic.heartbeat.name"]
+    {
+        let text = raw.text(name).to_owned();
+        if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+            let message =
+                format!("found \"{text}\", expected letters, digits, dots, underscores, hyphens");
+            raw.fail(name, message);
+        }
+    }
+    naming
+}
+
+fn regex_naming(raw: &mut RawConfig) -> Option<RegexNaming> {
+    let mut renaming = |pattern: &str, replacement: &str, needed: bool| {
+        let (expression, text) = (raw.text(pattern).to_owned(), raw.text(replacement).to_owned());
+        if expression.trim().is_empty() && !needed {
+            return None;
+        }
+        for (name, value) in [(pattern, &expression), (replacement, &text)] {
+            if value.trim().is_empty() {
+                raw.fail(name, "expected a value, because topic.naming.strategy needs it");
+            }
+        }
+        match Renaming::new(&expression, &text) {
+            Ok(renaming) => Some(renaming),
+            Err(message) => {
+                raw.fail(pattern, message);
+                None
+            }
+        }
+    };
+    let topic = renaming("topic.regex", "topic.replacement", true);
+    let key = renaming("topic.key.field.regex", "topic.key.field.replacement", false);
+    let key_field = raw
+        .flag("topic.key.enforce.uniqueness")
+        .then(|| raw.text("topic.key.field.name").to_owned());
+    Some(RegexNaming { topic: topic?, key_field, key })
+}
