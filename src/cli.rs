@@ -201,17 +201,21 @@ fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
         }
         text.push_str(&format!("## {}\n\n", subject.title));
         for property in known {
-            let held = effective.iter().find(|(name, _, _)| name == property.name);
-            let (value, origin) = match held {
-                Some((_, value, origin)) => (value.as_str(), origin.to_string()),
-                None => ("", "not set".to_owned()),
+            let (meaning, expected) = (property.meaning, property.kind.expected());
+            let mut print = |origin: &str, name: &str, value: &str| {
+                text.push_str(&format!("# {meaning} ({expected}; {origin})\n{name} = {value}\n"));
             };
-            text.push_str(&format!(
-                "# {} ({}; {origin})\n{} = {value}\n",
-                property.meaning,
-                property.kind.expected(),
-                property.name
-            ));
+            // A family is printed by its members.
+            let mut held = effective.iter().filter(|(name, _, _)| {
+                properties::find(name).is_some_and(|known| known.name == property.name)
+            });
+            match held.next() {
+                Some((name, value, origin)) => print(&origin.to_string(), name, value),
+                None => print("not set", property.name, ""),
+            }
+            for (name, value, origin) in held {
+                print(&origin.to_string(), name, value);
+            }
         }
         text.push('\n');
     }

@@ -332,3 +332,17 @@ fn properties_that_pages_name_exist() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn config_shows_members_of_families_and_hides_their_values() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_cdc-agent"))
+        .args(["config", "--set", "producer.linger.ms=5", "--set", "kafka.sasl.password=seCret"])
+        .env_clear()
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    for line in ["producer.linger.ms = ***", "kafka.sasl.password = ***", "slot.max.retries = 6"] {
+        assert!(shown.lines().any(|found| found == line), "{line} is not in\n{shown}");
+    }
+    assert!(!shown.contains("seCret"), "{shown}");
+}

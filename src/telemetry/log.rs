@@ -6,6 +6,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +24,7 @@ pub enum LogFormat {
 ///
 /// The filter cannot be read.
 pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("log.level is \"{level}\", expected error, warn, info, debug or trace: {error}")
-    })?;
+    let filter = filter(level)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let result = match format {
         LogFormat::Text => {
@@ -36,4 +35,34 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     // Another subscriber is in place: a test's.
     result.ok();
     Ok(())
+}
+
+/// A word alone is a level. `tracing` would take any other word for a module, and log nothing else.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let wrong = || {
+        format!(
+            "found \"{level}\", expected error, warn, info, debug or trace, or directives as in \
+             info,cdc_agent::capture=debug"
+        )
+    };
+    let mut words = level.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    if level.trim().is_empty() || words.any(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(wrong());
+    }
+    EnvFilter::try_new(level).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_mistyped_level_is_an_error_and_not_silence() {
+        for level in ["loud", "wran", "", "info,loud", "info,cdc_agent=loud"] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+        for level in ["warn", "DEBUG", "off", "info,cdc_agent::capture=debug", "cdc_agent=trace"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+    }
 }
