@@ -45,8 +45,11 @@ fn page() -> String {
     );
     for property in properties::all().filter(|p| !matches!(p.support, Support::Refused(_))) {
         if let Some(debezium) = property.debezium.filter(|other| *other != property.default) {
-            let ours = if property.default.is_empty() { "none" } else { property.default };
-            writeln!(page, "| `{}` | `{ours}` | `{debezium}` |", property.name).unwrap();
+            let ours = match property.default {
+                "" => "not set".to_owned(),
+                ours => format!("`{ours}`"),
+            };
+            writeln!(page, "| `{}` | {ours} | `{debezium}` |", property.name).unwrap();
         }
     }
     for subject in properties::subjects() {
@@ -79,9 +82,10 @@ fn default(property: &Property) -> String {
     };
     match (property.support, property.debezium) {
         (Support::Refused(_), _) => String::new(),
-        (_, Some(debezium)) if debezium != property.default => {
-            format!("{}; `{debezium}`", shown(property.default))
-        }
+        (_, Some(debezium)) if debezium != property.default => match property.default {
+            "" => format!("not set; `{debezium}`"),
+            ours => format!("`{ours}`; `{debezium}`"),
+        },
         _ => shown(property.default),
     }
 }
