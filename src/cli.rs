@@ -10,6 +10,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::agent;
+use crate::capture::CaptureError;
 use crate::config::AgentConfig;
 use crate::config::Origin;
 use crate::config::ProcessSettings;
@@ -52,6 +53,9 @@ struct Flags {
     #[arg(long, global = true, value_name = "NAME")]
     slot: Option<String>,
     /// Source: a URI or key=value pairs; what it leaves out comes from PG* and ~/.pgpass.
+    ///
+    /// Everybody on this machine can see a password in it (ps): better give that in PGPASSWORD,
+    /// ~/.pgpass, or the whole string in CDC_AGENT_DSN.
     #[arg(long, global = true, value_name = "CONNINFO")]
     dsn: Option<String>,
     /// Publication (publication.name); by default named as the slot.
@@ -157,7 +161,7 @@ fn raw_config(flags: &Flags) -> Result<RawConfig, Failure> {
         let Some((name, value)) = pair.split_once('=') else {
             return Err(Failure::new(
                 Status::Usage,
-                format!("--set {pair}: expected NAME=VALUE"),
+                format!("--set {}: expected NAME=VALUE", name_of(pair)),
                 "as in --set decimal.handling.mode=double",
             ));
         };
@@ -180,6 +184,12 @@ fn raw_config(flags: &Flags) -> Result<RawConfig, Failure> {
         }
     }
     Ok(raw)
+}
+
+/// What looks like a name; the rest may be a password.
+fn name_of(pair: &str) -> &str {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    pair.split(|c| !is_name(c)).next().unwrap_or_default()
 }
 
 /// Prints every property: what holds, where it comes from, and what it does.
@@ -234,7 +244,7 @@ fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
         .map_err(|errors| Failure::from_config(&errors))?;
     let runtime = agent::runtime()?;
     let found = crate::capture::removal::find(&config.capture, runtime.handle())
-        .map_err(Failure::from_capture_error)?;
+        .map_err(|error| not_found(error, &config.capture.slot))?;
     write_out(&found.to_string())?;
     if found.is_empty() {
         return Ok(());
@@ -244,6 +254,19 @@ fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
     }
     found.remove().map_err(Failure::from_capture_error)?;
     write_out("removed\n")
+}
+
+/// A destination that is gone must not keep the slot alive.
+fn not_found(error: CaptureError, slot: &str) -> Failure {
+    let destination = matches!(error, CaptureError::Publish(_));
+    let mut failure = Failure::from_capture_error(error);
+    if destination {
+        failure.hint.push_str(&format!(
+            "; to drop the slot alone, run in its database: SELECT \
+             pg_drop_replication_slot('{slot}')"
+        ));
+    }
+    failure
 }
 
 fn confirmed() -> Result<bool, Failure> {

@@ -75,7 +75,8 @@ impl From<CaptureFailure> for Failure {
             Disposition::Halt { hint, blame: Blame::Configuration } => (Status::Config, hint),
             Disposition::Halt { hint, blame: Blame::Unavailable } => (Status::Unavailable, hint),
             Disposition::Reconnect | Disposition::Restart => {
-                (Status::Unavailable, "check that it runs and can be reached".to_owned())
+                let hint = failure.error.hint();
+                (Status::Unavailable, hint.unwrap_or_else(|| "try again".to_owned()))
             }
             Disposition::Bug => (
                 Status::Software,

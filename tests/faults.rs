@@ -755,7 +755,7 @@ fn drop_leaves_nothing_and_a_new_start_reads_everything() {
     let name = "dropped";
     let mut small = Small::new(run::shared_postgres(15), name);
     let (status, output) = small.agent.drop_everything();
-    assert_eq!(status, Some(78), "the slot is in use: {output}");
+    assert_eq!(status, Some(69), "the slot is in use: {output}");
     assert!(output.contains("is in use by process"), "{output}");
     small.agent.stop();
     let (status, output) = small.agent.drop_everything();

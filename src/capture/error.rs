@@ -72,6 +72,18 @@ pub enum Blame {
 }
 
 impl CaptureError {
+    /// What to do about it, where it is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            CaptureError::Source(error) => error.hint().map(str::to_owned),
+            CaptureError::Publish(error) => error.hint(),
+            CaptureError::Decode(_)
+            | CaptureError::OutOfStep { .. }
+            | CaptureError::Value { .. }
+            | CaptureError::Lost { .. } => None,
+        }
+    }
+
     /// What is to be done.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -114,6 +126,7 @@ fn publish_disposition(error: &PublishError) -> Disposition {
             Disposition::Restart
         }
         PublishError::Unauthorized { .. } => halt(Blame::Permission),
+        PublishError::InUse { .. } => halt(Blame::Unavailable),
         PublishError::TooLarge { .. }
         | PublishError::Configuration { .. }
         | PublishError::Output { .. } => halt(Blame::Configuration),

@@ -30,7 +30,7 @@ impl NameList {
             let pattern = RegexBuilder::new(&format!("^(?:{text})$"))
                 .case_insensitive(true)
                 .build()
-                .map_err(|error| format!("\"{text}\" is not a regular expression: {error}"))?;
+                .map_err(|error| not_an_expression(text, &error))?;
             patterns.push(pattern);
         }
         Ok(NameList { patterns })
@@ -123,6 +123,13 @@ impl MessageFilter {
     pub fn allows(&self, prefix: &str) -> bool {
         (self.include.is_empty() || self.include.matches(prefix)) && !self.exclude.matches(prefix)
     }
+}
+
+/// What is wrong with a regular expression, in one line: `regex` draws a picture.
+pub(super) fn not_an_expression(text: &str, error: &regex::Error) -> String {
+    let picture = error.to_string();
+    let reason = picture.rsplit("error: ").next().unwrap_or_default();
+    format!("\"{text}\" is not a regular expression: {reason}")
 }
 
 #[cfg(test)]

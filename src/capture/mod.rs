@@ -11,6 +11,7 @@ mod pipeline;
 mod prepare;
 pub mod removal;
 mod read;
+mod resume;
 mod session;
 mod settings;
 mod status;

@@ -86,7 +86,7 @@ impl Pipeline {
                 Arc::clone(&publisher),
             )?),
             Destination::Stdout { state } | Destination::File { state, .. } => {
-                Arc::new(FileStore::new(state.clone()))
+                Arc::new(FileStore::new(state.clone(), settings.slot.clone())?)
             }
         };
         let deliveries = Arc::new(Deliveries::default());

@@ -10,7 +10,6 @@ use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
-use crate::capture::postgres::Connection;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::catalog_query;
@@ -19,12 +18,9 @@ use crate::capture::postgres::publication::Candidate;
 use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
-use crate::capture::postgres::slot::Slot;
-use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::PublicationAutocreate;
 use crate::capture::state::State;
-use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::table::TableName;
 use crate::table::quote_identifier;
@@ -40,15 +36,7 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 /// The server is too old, does not write what decoding needs, or would make us a synchronous
 /// standby.
 pub(super) fn check_server(sql: &Sql, settings: &CaptureSettings) -> Result<(), SourceError> {
-    if sql.server_version() < SERVER_VERSION_MIN {
-        return Err(SourceError::configuration(
-            format!(
-                "PostgreSQL {} is too old, expected 14 or later",
-                sql.server_version() / 10_000
-            ),
-            "upgrade the server",
-        ));
-    }
+    check_version(sql.server_version())?;
     let row = sql.query_one(
         "SELECT current_setting('wal_level'), current_setting('synchronous_standby_names'), \
          current_setting('server_encoding')",
@@ -77,6 +65,16 @@ pub(super) fn check_server(sql: &Sql, settings: &CaptureSettings) -> Result<(), 
         );
     }
     Ok(())
+}
+
+fn check_version(version: i32) -> Result<(), SourceError> {
+    if version >= SERVER_VERSION_MIN {
+        return Ok(());
+    }
+    Err(SourceError::configuration(
+        format!("PostgreSQL {} is too old, expected 14 or later", version / 10_000),
+        "upgrade the server",
+    ))
 }
 
 /// Whether a list of synchronous standbys matches a name. Source: PostgreSQL 18,
@@ -189,47 +187,114 @@ fn create_publication(
         }
     };
     if tables.is_empty() && settings.autocreate != PublicationAutocreate::NoTables {
-        let left_out: Vec<String> = candidates
-            .iter()
-            .filter_map(|table| {
-                table.unusable.as_ref().map(|reason| format!("{} ({reason})", table.name))
-            })
-            .collect();
-        return Err(SourceError::configuration(
-            format!(
-                "database \"{}\" has no table that can be captured{}{}",
-                settings.source.database,
-                if left_out.is_empty() { "" } else { "; left out: " },
-                left_out.join(", ")
-            ),
-            "create tables with a primary key, or set REPLICA IDENTITY FULL on those without, and \
-             check table.include.list",
-        ));
+        return Err(nothing_to_capture(settings, candidates));
     }
     let command = publication::create_command(name, &settings.slot, &tables);
     if let Err(error) = sql.execute(&command) {
         // The transaction of the command is still open, and failed.
         sql.execute("ROLLBACK")?;
-        return Err(not_allowed(error, settings, &command));
+        return Err(match error {
+            SourceError::Permission { .. } => not_allowed(sql, settings, &tables, error)?,
+            error => error,
+        });
     }
     tracing::info!(publication = name, tables = tables.len(), "publication created");
     Ok(())
 }
 
-/// Says which rights a publication of ours needs.
-fn not_allowed(error: SourceError, settings: &CaptureSettings, command: &str) -> SourceError {
-    match error {
-        SourceError::Permission { message, .. } => SourceError::permission(
-            format!("publication \"{}\" cannot be created: {message}", settings.publication),
-            format!(
-                "run as a superuser or the tables' owner: {command}; or GRANT CREATE ON DATABASE \
-                 {} TO {} and make it the tables' owner",
-                quote_identifier(&settings.source.database),
-                quote_identifier(&settings.source.user)
-            ),
-        ),
-        error => error,
+/// How many names a message holds at most.
+const NAMES_MAX: usize = 10;
+
+fn nothing_to_capture(settings: &CaptureSettings, candidates: &[Candidate]) -> SourceError {
+    let (mut left_out, mut filtered) = (Vec::new(), Vec::new());
+    for table in candidates {
+        match &table.unusable {
+            _ if !settings.tables.allows(&table.name) => filtered.push(table.name.to_string()),
+            Some(reason) => left_out.push(format!("{} ({reason})", table.name)),
+            None => {}
+        }
     }
+    let mut message =
+        format!("database \"{}\" has no table that can be captured", settings.source.database);
+    for (label, names) in [("left out", left_out), ("filtered", filtered)] {
+        let more = names.len().saturating_sub(NAMES_MAX);
+        if let Some(shown) = names.get(..names.len() - more).filter(|shown| !shown.is_empty()) {
+            message.push_str(&format!("; {label}: {}", shown.join(", ")));
+        }
+        if more > 0 {
+            message.push_str(&format!(" and {more} more"));
+        }
+    }
+    SourceError::configuration(
+        message,
+        "create tables with a primary key, or set REPLICA IDENTITY FULL on those without, and \
+         check table.include.list",
+    )
+}
+
+/// Says which rights a publication of ours needs and the role lacks.
+fn not_allowed(
+    sql: &Sql,
+    settings: &CaptureSettings,
+    tables: &[TableName],
+    error: SourceError,
+) -> Result<SourceError, SourceError> {
+    let (role, database) = (&settings.source.user, &settings.source.database);
+    let quoted = quote_identifier(role);
+    let may_create =
+        sql.query_one("SELECT has_database_privilege(current_database(), 'CREATE')", &[])?;
+    let names: Vec<String> = tables.iter().map(TableName::quoted).collect();
+    let owned = sql.query(
+        "SELECT name FROM unnest($1::text[]) WITH ORDINALITY given(name, place) \
+         JOIN pg_class c ON c.oid = name::regclass \
+         WHERE NOT pg_has_role(c.relowner, 'USAGE') ORDER BY place",
+        &[&names],
+    )?;
+    let foreign: Vec<String> = owned.iter().map(|row| row.get(0)).collect();
+    let (mut lacks, mut grants) = (Vec::new(), Vec::new());
+    if !may_create.get::<_, bool>(0) {
+        lacks.push(format!("it lacks CREATE on database \"{database}\""));
+        let database = quote_identifier(database);
+        grants.push(format!("GRANT CREATE ON DATABASE {database} TO {quoted}"));
+    }
+    if !foreign.is_empty() {
+        lacks.push(format!("it does not own {}", foreign.join(", ")));
+        grants.extend(foreign.iter().map(|table| format!("ALTER TABLE {table} OWNER TO {quoted}")));
+    }
+    if lacks.is_empty() {
+        return Ok(error);
+    }
+    Ok(SourceError::permission(
+        format!(
+            "role \"{role}\" may not create publication \"{}\": {}",
+            settings.publication,
+            lacks.join(", and ")
+        ),
+        format!(
+            "run as a superuser: {}; or create it yourself: CREATE PUBLICATION {} FOR TABLE {} \
+             WITH (publish_via_partition_root = true)",
+            grants.join("; "),
+            quote_identifier(&settings.publication),
+            names.join(", ")
+        ),
+    ))
+}
+
+/// Drops a publication of ours as long as nothing has been read by it: there is no slot yet.
+///
+/// # Errors
+///
+/// The server cannot be asked, or refuses.
+pub(super) fn withdraw_publication(
+    sql: &Sql,
+    settings: &CaptureSettings,
+) -> Result<(), SourceError> {
+    let ours = publication::find_publication(sql, &settings.publication)?
+        .is_some_and(|known| known.created_for.as_deref() == Some(&*settings.slot));
+    if ours && slot::find_slot(sql, &settings.slot)?.is_none() {
+        sql.execute(&publication::drop_command(&settings.publication))?;
+    }
+    Ok(())
 }
 
 /// A publication of ours: adds tables that have become eligible and takes out those whose identity
@@ -331,193 +396,6 @@ fn warn_of_identity(facts: &TableFacts) {
     }
 }
 
-/// What the slot and the state mean together.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// Nothing is there yet: create the slot and read under its snapshot, in this epoch.
-    Fresh {
-        /// Epoch of the reads.
-        epoch: u64,
-    },
-    /// The slot is there, and reading has not been completed.
-    ReadAgain {
-        /// The slot's position: where the stream begins afterwards.
-        confirmed: Lsn,
-    },
-    /// Go on streaming.
-    Stream {
-        /// From here.
-        from: Lsn,
-    },
-}
-
-/// Compares the slot with what is stored, before anything is read.
-///
-/// # Errors
-///
-/// They do not belong together, or the slot cannot be used.
-pub(super) fn check_slot(
-    settings: &CaptureSettings,
-    slot: Option<&Slot>,
-    state: Option<&State>,
-) -> Result<Start, SourceError> {
-    let name = &settings.slot;
-    let drop_hint = format!(
-        "to start over with a new read of all tables: cdc-agent drop --slot {name}, then start \
-         again"
-    );
-    let refuse = |message: String| Err(SourceError::configuration(message, drop_hint.clone()));
-    let Some(slot) = slot else {
-        return match state {
-            Some(state) if state.slot.complete => refuse(format!(
-                "slot \"{name}\" does not exist any more, and {} was confirmed to it: changes \
-                 since then are gone",
-                state.slot.lsn
-            )),
-            Some(state) => Ok(Start::Fresh {
-                epoch: state.slot.epoch + u64::from(state.slot.read_attempts > 0),
-            }),
-            None => Ok(Start::Fresh { epoch: 1 }),
-        };
-    };
-    if slot.plugin.as_deref() != Some("pgoutput") {
-        let plugin = slot.plugin.as_deref().unwrap_or("none: it is a physical slot");
-        return refuse(format!("slot \"{name}\" has plug-in {plugin}, expected pgoutput"));
-    }
-    if slot.database.as_deref() != Some(settings.source.database.as_str()) {
-        return refuse(format!(
-            "slot \"{name}\" belongs to database \"{}\", expected \"{}\"",
-            slot.database.as_deref().unwrap_or_default(),
-            settings.source.database
-        ));
-    }
-    if slot.two_phase {
-        return refuse(format!(
-            "slot \"{name}\" was created with TWO_PHASE, which sends prepared transactions before \
-             they commit"
-        ));
-    }
-    if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() {
-        let reason = slot.invalidation_reason.as_deref().unwrap_or("the log it needs was removed");
-        return refuse(format!("slot \"{name}\" is lost ({reason}): changes are gone"));
-    }
-    let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
-    match state {
-        None => Ok(Start::ReadAgain { confirmed }),
-        Some(state) if !state.slot.complete => Ok(Start::ReadAgain { confirmed }),
-        Some(state) if confirmed > state.slot.lsn => refuse(format!(
-            "slot \"{name}\" is at {confirmed}, ahead of the stored position {}: it was re-created \
-             or moved by somebody else, and the changes between are gone",
-            state.slot.lsn
-        )),
-        Some(state) => Ok(Start::Stream { from: state.slot.lsn }),
-    }
-}
-
-/// Compares who the server is with what is stored.
-///
-/// # Errors
-///
-/// Another system, or a timeline that left ours before the stored position.
-pub(super) fn check_identity(
-    connection: &mut Connection,
-    settings: &CaptureSettings,
-    identity: &SystemIdentity,
-    state: &State,
-) -> Result<(), SourceError> {
-    let stored = &state.slot;
-    let hint = format!(
-        "connect to the right server, or start over with a new read of all tables: cdc-agent drop \
-         --slot {}, then start again",
-        settings.slot
-    );
-    if stored.system_identifier != identity.system_identifier {
-        return Err(SourceError::configuration(
-            format!(
-                "the server is another one: its system identifier is {}, the stored position \
-                 belongs to {}",
-                identity.system_identifier, stored.system_identifier
-            ),
-            hint,
-        ));
-    }
-    if stored.timeline != identity.timeline {
-        let history = slot::timeline_history(connection, identity.timeline)?;
-        let left = history.iter().find(|(timeline, _)| *timeline == stored.timeline);
-        let diverged = left.is_none_or(|(_, end)| *end < stored.lsn);
-        if diverged {
-            return Err(SourceError::configuration(
-                format!(
-                    "the server is on timeline {}, which left timeline {} before the stored \
-                     position {}: it lacks changes that were published",
-                    identity.timeline, stored.timeline, stored.lsn
-                ),
-                hint,
-            ));
-        }
-        tracing::info!(
-            from = stored.timeline,
-            to = identity.timeline,
-            "the server has changed its timeline after the stored position"
-        );
-    }
-    if identity.wal_lsn < stored.lsn {
-        return Err(SourceError::configuration(
-            format!(
-                "the server's log ends at {}, before the stored position {}: it was restored from a \
-                 backup",
-                identity.wal_lsn, stored.lsn
-            ),
-            hint,
-        ));
-    }
-    Ok(())
-}
-
-/// Compares the publication with what is stored.
-///
-/// # Errors
-///
-/// It was dropped and created again, or its options changed while changes were unconfirmed.
-pub(super) fn check_publication(
-    settings: &CaptureSettings,
-    publication: &Publication,
-    slot: &Slot,
-    state: &State,
-) -> Result<(), SourceError> {
-    let stored = &state.slot;
-    let hint = format!(
-        "start over with a new read of all tables: cdc-agent drop --slot {}, then start again",
-        settings.slot
-    );
-    if stored.publication != settings.publication || stored.publication_oid != publication.oid.0 {
-        return Err(SourceError::configuration(
-            format!(
-                "publication \"{}\" is not the one that was used before (\"{}\", object {}): it was \
-                 dropped and created again, or renamed, and changes between may be missing",
-                settings.publication, stored.publication, stored.publication_oid
-            ),
-            hint,
-        ));
-    }
-    if stored.order_options != publication.options() {
-        let clean = slot.confirmed_flush_lsn == Some(stored.lsn);
-        if !clean {
-            return Err(SourceError::configuration(
-                format!(
-                    "the options of publication \"{}\" changed from {} to {} while changes were \
-                     unconfirmed, which would give them other positions",
-                    settings.publication,
-                    stored.order_options,
-                    publication.options()
-                ),
-                "put the options back, let the agent catch up and stop it, then change them",
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Tables that cannot be read for want of rights, with the SQL that grants them.
 ///
 /// # Errors
@@ -528,17 +406,26 @@ pub(super) fn check_select_rights(
     settings: &CaptureSettings,
     tables: &[(PublishedTable, TableFacts)],
 ) -> Result<(), SourceError> {
-    let oids: Vec<u32> = tables.iter().map(|(table, _)| table.oid.0).collect();
     let names: HashMap<u32, &TableName> =
         tables.iter().map(|(table, _)| (table.oid.0, &table.name)).collect();
+    let (mut oids, mut columns) = (Vec::new(), Vec::new());
+    for (table, facts) in tables {
+        let all = || facts.columns.iter().map(|column| column.name.clone()).collect();
+        for column in table.columns.clone().unwrap_or_else(all) {
+            oids.push(table.oid.0);
+            columns.push(column);
+        }
+    }
     let rows = sql.query(
-        "SELECT c.oid, has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class c \
-         WHERE c.oid = ANY ($1) AND NOT (has_schema_privilege(c.relnamespace, 'USAGE') \
-         AND has_any_column_privilege(c.oid, 'SELECT')) ORDER BY c.oid",
-        &[&oids],
+        "SELECT c.oid, has_schema_privilege(c.relnamespace, 'USAGE') \
+         FROM unnest($1::oid[], $2::text[]) wanted(oid, name) \
+         JOIN pg_class c ON c.oid = wanted.oid \
+         GROUP BY c.oid HAVING NOT bool_and(has_schema_privilege(c.relnamespace, 'USAGE') \
+         AND has_column_privilege(c.oid, wanted.name, 'SELECT')) ORDER BY c.oid",
+        &[&oids, &columns],
     )?;
     if rows.is_empty() {
-        return Ok(());
+        return check_row_security(sql, settings, (&oids, &names));
     }
     let user = quote_identifier(&settings.source.user);
     let mut lacking = Vec::new();
@@ -559,9 +446,40 @@ pub(super) fn check_select_rights(
     ))
 }
 
+/// Rows that the role may not see would be missing from what is read.
+fn check_row_security(
+    sql: &Sql,
+    settings: &CaptureSettings,
+    (oids, names): (&[u32], &HashMap<u32, &TableName>),
+) -> Result<(), SourceError> {
+    let rows = sql.query(
+        "SELECT DISTINCT oid FROM unnest($1::oid[]) oid WHERE row_security_active(oid) ORDER BY oid",
+        &[&oids],
+    )?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let user = quote_identifier(&settings.source.user);
+    let hidden = rows.iter().filter_map(|row| names.get(&row.get::<_, u32>(0)));
+    let hidden: Vec<String> = hidden.map(ToString::to_string).collect();
+    Err(SourceError::permission(
+        format!("row-level security hides rows of {} from role {user}", hidden.join(", ")),
+        format!("run as a superuser: ALTER ROLE {user} BYPASSRLS"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::check_version;
     use super::names_standby;
+
+    #[test]
+    fn servers_before_14_are_too_old() {
+        assert!(check_version(140_000).is_ok());
+        let error = check_version(130_023).unwrap_err();
+        assert_eq!(error.to_string(), "PostgreSQL 13 is too old, expected 14 or later");
+        assert_eq!(error.hint(), Some("upgrade the server"));
+    }
 
     #[test]
     fn synchronous_standby_lists_are_understood() {

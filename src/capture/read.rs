@@ -76,6 +76,11 @@ impl Reader<'_> {
         let tables: Vec<Table> = self.captured.tables.clone();
         if self.reads_data() {
             prepare::check_select_rights(self.sql, self.session.settings, &tables)?;
+            // What the destination refuses is refused before a slot keeps log.
+            let fidelity = self.session.settings.values.fidelity;
+            let planned = snapshot::plan(self.sql, &tables, false, fidelity)?;
+            let shapes = planned.iter().map(|table| &table.shape);
+            self.session.pipeline.tables.prepare_topics(shapes)?;
         }
         let mut new = State { slot: self.slot_state(epoch), ..State::default() };
         self.store_slot(&new.slot)?;

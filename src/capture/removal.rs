@@ -40,12 +40,23 @@ pub struct Belongings {
 pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, CaptureError> {
     let settings = Arc::new(settings.clone());
     let sql = Sql::open(&settings.source, runtime)?;
+    let slot = slot::find_slot(&sql, &settings.slot)?;
+    if slot.as_ref().is_some_and(|slot| slot.active) {
+        return Err(in_use(&sql, &settings)?.into());
+    }
     let pipeline = Pipeline::connect(&settings, runtime, &Metrics::default(), &Health::default())?;
     let state = pipeline.store.load()?;
-    let slot = slot::find_slot(&sql, &settings.slot)?;
     let publication = publication::find_publication(&sql, &settings.publication)?;
     let tables = publication::published_tables(&sql, &settings.publication)?.len();
     Ok(Belongings { settings, sql, slot, publication, tables, pipeline, state })
+}
+
+/// Who has to be stopped first.
+fn in_use(sql: &Sql, settings: &CaptureSettings) -> Result<SourceError, SourceError> {
+    let holder = slot::slot_holder(sql, &settings.slot, &settings.source.application_name)?;
+    let (holder, ours) =
+        holder.unwrap_or_else(|| ("a process that has just gone".to_owned(), false));
+    Ok(SourceError::SlotInUse { slot: settings.slot.clone(), holder, ours })
 }
 
 impl Belongings {
@@ -67,17 +78,7 @@ impl Belongings {
     ///
     /// The slot is in use, or source or destination refuse.
     pub fn remove(&self) -> Result<(), CaptureError> {
-        if let Some(found) = &self.slot {
-            if found.active {
-                let application = &self.settings.source.application_name;
-                let holder = slot::slot_holder(&self.sql, &self.settings.slot, application)?;
-                let holder = holder.map(|(text, _)| text).unwrap_or_default();
-                return Err(SourceError::configuration(
-                    format!("slot \"{}\" is in use by {holder}", self.settings.slot),
-                    "stop it first",
-                )
-                .into());
-            }
+        if self.slot.is_some() {
             slot::drop_slot(&self.sql, &self.settings.slot)?;
         }
         if self.own_publication().is_some() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::capture::CaptureError;
+use crate::capture::Disposition;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::encode_loop;
@@ -27,8 +28,9 @@ use crate::capture::postgres::replication::StartOptions;
 use crate::capture::postgres::slot;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
-use crate::capture::prepare::Start;
 use crate::capture::read;
+use crate::capture::resume;
+use crate::capture::resume::Start;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::SnapshotMode;
 use crate::capture::state::State;
@@ -76,6 +78,13 @@ impl Session<'_> {
     pub(super) fn run(&self) -> Result<(), CaptureError> {
         self.health.set_phase("connecting");
         let sql = Sql::open(&self.settings.source, self.runtime)?;
+        // Whatever belongs to this session goes to the host that has answered.
+        let source = self.settings.source.at(sql.host());
+        let settings = CaptureSettings { source, ..self.settings.clone() };
+        Session { settings: &settings, ..*self }.run_with(sql)
+    }
+
+    fn run_with(&self, sql: Sql) -> Result<(), CaptureError> {
         self.status.set_sql(Some(sql.clone()));
         prepare::check_server(&sql, self.settings)?;
         let mut connection = Connection::open(&self.settings.source, Purpose::Replication)?;
@@ -83,23 +92,27 @@ impl Session<'_> {
         // The server shuts down only when its walsenders are gone, and a walsender goes only when
         // its client has confirmed everything or has hung up: a dead sink must not hold it.
         sql.on_end(move |_| closer.shutdown());
+        let slot = slot::find_slot(&sql, &self.settings.slot)?;
+        if let Some(slot) = &slot {
+            resume::check_kind(self.settings, slot)?;
+            if slot.active {
+                return Err(self.slot_in_use(&sql)?.into());
+            }
+        }
+        // After the slot: whoever confirms stores before, so that what is stored is never behind.
         let mut state = self.pipeline.store.load()?;
         let identity = slot::identify_system(&mut connection)?;
         if let Some(state) = &state {
-            prepare::check_identity(&mut connection, self.settings, &identity, state)?;
+            resume::check_identity(&mut connection, self.settings, &identity, state)?;
         }
-        let slot = slot::find_slot(&sql, &self.settings.slot)?;
-        let start = prepare::check_slot(self.settings, slot.as_ref(), state.as_ref())?;
+        let start = resume::check_slot(self.settings, slot.as_ref(), state.as_ref())?;
         let has_history = state.as_ref().filter(|state| state.slot.complete);
         if slot.is_some() {
             self.require_publication(&sql)?;
         }
         let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
         if let (Some(slot), Some(state)) = (&slot, &state) {
-            if slot.active {
-                return Err(self.slot_in_use(&sql)?.into());
-            }
-            prepare::check_publication(self.settings, &captured.publication, slot, state)?;
+            resume::check_publication(self.settings, &captured.publication, slot, state)?;
         }
         tracing::info!(
             host = %connection.host(), database = self.settings.source.database,
@@ -108,7 +121,10 @@ impl Session<'_> {
         );
         let reader = read::Reader { session: *self, sql: &sql, captured: &captured, identity };
         let from = match start {
-            Start::Fresh { epoch } => reader.fresh(&mut connection, epoch, &mut state)?,
+            Start::Fresh { epoch } => {
+                let read = reader.fresh(&mut connection, epoch, &mut state);
+                read.inspect_err(|error| self.withdraw(&sql, error))?
+            }
             Start::ReadAgain { confirmed } => {
                 reader.again(&mut connection, confirmed, &mut state)?
             }
@@ -126,6 +142,19 @@ impl Session<'_> {
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stream(connection, &sql, (&captured, &state), (resume, repair))
+    }
+
+    /// A refusal before there is a slot leaves no publication of ours behind either.
+    fn withdraw(&self, sql: &Sql, error: &CaptureError) {
+        if !matches!(error.disposition(), Disposition::Halt { .. }) {
+            return;
+        }
+        if let Err(error) = prepare::withdraw_publication(sql, self.settings) {
+            tracing::warn!(
+                %error, publication = self.settings.publication,
+                "the publication that was created is left behind"
+            );
+        }
     }
 
     fn require_publication(&self, sql: &Sql) -> Result<(), CaptureError> {

@@ -181,10 +181,8 @@ impl Supervisor<'_> {
         }
         let waited = self.begun.elapsed();
         if !self.connected && waited >= self.settings.times.startup {
-            let hint = format!(
-                "check that it runs and can be reached; tried for {} s (startup.timeout.ms)",
-                waited.as_secs()
-            );
+            let hint = error.hint().unwrap_or_else(|| "check that it runs".to_owned());
+            let hint = format!("{hint}; tried for {} s (startup.timeout.ms)", waited.as_secs());
             let disposition = Disposition::Halt { hint, blame: Blame::Unavailable };
             return Err(CaptureFailure { error: Box::new(error), disposition });
         }
@@ -202,7 +200,7 @@ impl Supervisor<'_> {
         self.slot_attempts += 1;
         if !for_ever && self.slot_attempts > self.settings.slot_retries {
             let hint = format!(
-                "stop the holder, or use another slot; tried {} times (slot.max.retries, \
+                "stop it first, or use another slot (--slot); tried {} times (slot.max.retries, \
                  slot.retry.delay.ms)",
                 self.slot_attempts
             );

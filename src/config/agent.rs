@@ -228,6 +228,13 @@ fn connection_parameters(
         raw.given(name).is_some_and(|given| given.origin == crate::config::Origin::File)
     };
     let dsn = ConnInfo::parse(raw.get("dsn").unwrap_or_default())?;
+    let shown = raw.given("dsn").is_some_and(|given| given.origin == crate::config::Origin::Flag);
+    if shown && dsn.get("password").is_some() {
+        tracing::warn!(
+            "everybody on this machine can see the password in --dsn (ps); give it in PGPASSWORD, \
+             ~/.pgpass or CDC_AGENT_DSN"
+        );
+    }
     let (mut above, mut below) = (ConnInfo::default(), ConnInfo::default());
     for (property, parameter) in [
         ("database.hostname", "host"),
@@ -386,7 +393,7 @@ pub(super) fn read_file(raw: &mut RawConfig, path: &std::path::Path) -> std::io:
     let content = std::fs::read_to_string(path)?;
     match file::parse(path, &content) {
         Ok(content) => raw.give_file(content),
-        Err(message) => raw.fail(&path.display().to_string(), message),
+        Err(message) => raw.fail(&format!("configuration file {}", path.display()), message),
     }
     Ok(())
 }

@@ -34,7 +34,11 @@ pub fn parse(path: &Path, content: &str) -> Result<FileContent, String> {
 
 /// `{"name": …, "config": {…}}`, or the inner object alone.
 fn parse_json(content: &str) -> Result<FileContent, String> {
-    let value: Value = serde_json::from_str(content).map_err(|error| error.to_string())?;
+    let value: Value = serde_json::from_str(content).map_err(|error| {
+        let text = error.to_string();
+        let message = text.split(" at line ").next().unwrap_or_default();
+        format!("line {}: {message}", error.line())
+    })?;
     let Value::Object(outer) = value else {
         return Err("expected an object of names and values".to_owned());
     };
@@ -146,10 +150,17 @@ fn without_server_prefix(name: &str) -> String {
 
 /// Tables are parts of names: `[slot] name = "x"` is `slot.name`.
 fn parse_toml(content: &str) -> Result<FileContent, String> {
-    let table: toml::Table = content.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let table: toml::Table = content.parse().map_err(|error| at_line(content, &error))?;
     let mut settings = Vec::new();
     flatten("", &table, &mut settings)?;
     Ok(FileContent { settings, is_debezium: false })
+}
+
+/// What is wrong and where, without the text that stands there: it may be a password.
+fn at_line(content: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
+    let message = error.message().replace('\n', ", ");
+    format!("line {}: {message}", before.matches('\n').count() + 1)
 }
 
 fn flatten(

@@ -126,13 +126,20 @@ impl RawConfig {
                 .map(|property| property.name)
                 .find(|name| name.replace(['.', '-'], "_") == wanted);
             let name = known.map_or_else(|| wanted.replace('_', "."), str::to_owned);
+            let before = self.errors.len();
             self.give(&name, value, Origin::Environment);
+            for error in self.errors.iter_mut().skip(before) {
+                error.key = format!("{variable} ({})", error.key);
+            }
         }
     }
 
     /// Notes an error found elsewhere.
     pub fn fail(&mut self, key: &str, message: impl Into<String>) {
-        self.errors.push(ConfigError { key: key.to_owned(), message: message.into() });
+        let error = ConfigError { key: key.to_owned(), message: message.into() };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 
     /// All errors so far; none are left behind.
@@ -222,7 +229,7 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
         )));
     };
     if let Support::Refused(reason) = property.support {
-        return Err(error(format!("this property of Debezium is not supported: {reason}")));
+        return Err(error(format!("a property of Debezium that is refused here: {reason}")));
     }
     if !property.kind.accepts(value) {
         let expected = property.kind.expected();

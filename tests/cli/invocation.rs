@@ -202,6 +202,35 @@ impl Ended {
         self
     }
 
+    /// It has ended with this status and this one message: the whole text, in which each pair's
+    /// first part, which differs between runs, is replaced by the second. Numbers of processes and
+    /// of seconds are `N`.
+    #[track_caller]
+    pub(crate) fn says(self, code: i32, names: &[(&str, &str)], expected: &str) -> Self {
+        let mut found = self.message().trim_end().to_owned();
+        for (actual, name) in names {
+            found = found.replace(actual, name);
+        }
+        for (pattern, name) in [
+            (r"process \d+", "process N"),
+            (r"for \d+ s\b", "for N s"),
+            (r"(cannot be resolved: ).*", "${1}REASON"),
+        ] {
+            let pattern = regex::Regex::new(pattern).expect("the pattern is good");
+            found = pattern.replace_all(&found, name).into_owned();
+        }
+        let expected = format!("cdc-agent: {expected}");
+        let (status, stderr) = (self.code, &self.stderr);
+        assert!(
+            found == expected && status == Some(code),
+            "of {:?}\nfound    {status:?} {found}\nexpected {code} {expected}\n\n{stderr}",
+            self.invocation
+        );
+        let messages = stderr.lines().filter(|line| line.starts_with("cdc-agent: ")).count();
+        assert_eq!(messages, 1, "one message is enough:\n{stderr}");
+        self
+    }
+
     /// The message at the end: what it says after `cdc-agent: `, hint included.
     pub(crate) fn message(&self) -> &str {
         let at = match self.stderr.rfind("\ncdc-agent: ") {
@@ -236,7 +265,12 @@ impl Ended {
 
     /// A file in its folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.invocation.dir().join(name)
+        self.dir().join(name)
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.invocation.dir()
     }
 
     #[track_caller]

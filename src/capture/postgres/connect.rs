@@ -141,10 +141,14 @@ pub(super) fn first_host<T>(
     mut attempt: impl FnMut(&Host, bool) -> Result<T, Refusal>,
 ) -> Result<T, SourceError> {
     let mut silent: Vec<(String, String)> = Vec::new();
+    let mut advice = String::new();
     for host in &settings.hosts {
         match either_way(settings, host, &mut attempt) {
             Ok(found) => return Ok(found),
-            Err(SourceError::Unreachable { address, reason }) => silent.push((address, reason)),
+            Err(SourceError::Unreachable { address, reason, hint }) => {
+                silent.push((address, reason));
+                advice = hint;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -152,14 +156,15 @@ pub(super) fn first_host<T>(
         return Err(SourceError::configuration("no host is given", "give --dsn or PGHOST"));
     };
     if silent.is_empty() {
-        return Err(SourceError::Unreachable { address, reason });
+        return Err(SourceError::Unreachable { address, reason, hint: advice });
     }
     silent.push((address, reason));
     let (addresses, reasons): (Vec<String>, Vec<String>) = silent
         .into_iter()
         .map(|(address, reason)| (address.clone(), format!("{address}: {reason}")))
         .unzip();
-    Err(SourceError::Unreachable { address: addresses.join(", "), reason: reasons.join("; ") })
+    let (address, reason) = (addresses.join(", "), reasons.join("; "));
+    Err(SourceError::Unreachable { address, reason, hint: advice })
 }
 
 fn either_way<T>(
@@ -269,6 +274,12 @@ impl Refused<'_> {
                 format!("PostgreSQL at {host} refuses a connection option: {error}"),
                 "correct the options parameter (PGOPTIONS)",
             ),
+            "53300" => unreachable_until(
+                host,
+                &error.to_string(),
+                "end a session or a walsender that nobody needs, or raise what the server names and \
+                 restart it",
+            ),
             _ => unreachable(host, &error.to_string()),
         };
         Refusal { error, try_other_way }
@@ -308,13 +319,19 @@ impl ServerKind {
         if fits {
             return Ok(());
         }
-        let expected = "expected what target_session_attrs says";
-        Err(unreachable(host, &format!("{found}, {expected}")))
+        let reason = format!("{found}, expected what target_session_attrs says");
+        let hint = "name another host, or choose target_session_attrs=any";
+        Err(unreachable_until(host, &reason, hint))
     }
 }
 
 pub(super) fn unreachable(host: &Host, reason: &str) -> SourceError {
-    SourceError::Unreachable { address: host.to_string(), reason: reason.to_owned() }
+    unreachable_until(host, reason, "check that it runs and can be reached (--dsn, PGHOST, PGPORT)")
+}
+
+fn unreachable_until(host: &Host, reason: &str, hint: &str) -> SourceError {
+    let (reason, hint) = (reason.to_owned(), hint.to_owned());
+    SourceError::Unreachable { address: host.to_string(), reason, hint }
 }
 
 /// A socket to the host, with a limit on each wait until the session is ready.

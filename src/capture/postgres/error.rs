@@ -14,6 +14,8 @@ pub enum SourceError {
         address: String,
         /// What the system or the server said.
         reason: String,
+        /// What to do if it stays so.
+        hint: String,
     },
     /// The connection ended: connect again.
     Closed {
@@ -84,13 +86,12 @@ impl SourceError {
     /// What to do about it, where a person can do something.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            SourceError::Permission { hint, .. } | SourceError::Configuration { hint, .. } => {
-                Some(hint)
-            }
-            SourceError::Unreachable { .. }
-            | SourceError::Closed { .. }
+            SourceError::Permission { hint, .. }
+            | SourceError::Configuration { hint, .. }
+            | SourceError::Unreachable { hint, .. } => Some(hint),
+            SourceError::SlotInUse { .. } => Some("stop it first, or use another slot (--slot)"),
+            SourceError::Closed { .. }
             | SourceError::Decode { .. }
-            | SourceError::SlotInUse { .. }
             | SourceError::Internal { .. }
             | SourceError::Server { .. } => None,
         }
@@ -119,7 +120,7 @@ impl SourceError {
 impl fmt::Display for SourceError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SourceError::Unreachable { address, reason } => {
+            SourceError::Unreachable { address, reason, .. } => {
                 write!(formatter, "cannot connect to PostgreSQL at {address}: {reason}")
             }
             SourceError::Closed { during, reason } => {

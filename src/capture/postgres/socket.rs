@@ -61,7 +61,13 @@ impl Socket {
             Place::Tcp(address) => address,
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (address.as_str(), host.port).to_socket_addrs()? {
+        let addresses = (address.as_str(), host.port).to_socket_addrs().map_err(|error| {
+            let reason = error.to_string();
+            // The standard library begins with words of its own before the resolver's.
+            let said = reason.rsplit(": ").next().unwrap_or_default();
+            io::Error::other(format!("the name cannot be resolved: {said}"))
+        })?;
+        for address in addresses {
             match TcpStream::connect_timeout(&address, timeout) {
                 Ok(stream) => return Self::tuned(stream),
                 Err(error) => last = error,

@@ -52,6 +52,11 @@ pub enum PublishError {
         /// What the system said.
         reason: String,
     },
+    /// Another process writes there.
+    InUse {
+        /// Which file.
+        path: String,
+    },
     /// We were asked to stop while waiting.
     Stopped,
 }
@@ -71,9 +76,15 @@ impl PublishError {
             PublishError::Output { .. } => {
                 Some("mend what the system names, then start again: nothing is lost".to_owned())
             }
-            PublishError::Unreachable { .. }
-            | PublishError::Broken { .. }
-            | PublishError::Stopped => None,
+            PublishError::Unreachable { .. } => Some(
+                "check that it runs and can be reached (--brokers, and the broker's \
+                 advertised.listeners)"
+                    .to_owned(),
+            ),
+            PublishError::InUse { .. } => {
+                Some("stop that process, or choose another file (--to, --state)".to_owned())
+            }
+            PublishError::Broken { .. } | PublishError::Stopped => None,
         }
     }
 }
@@ -98,6 +109,9 @@ impl fmt::Display for PublishError {
             PublishError::Configuration { message, .. } => formatter.write_str(message),
             PublishError::Output { path, reason } => {
                 write!(formatter, "cannot write to {path}: {reason}")
+            }
+            PublishError::InUse { path } => {
+                write!(formatter, "{path} is in use by another process")
             }
             PublishError::Stopped => formatter.write_str("asked to stop"),
         }

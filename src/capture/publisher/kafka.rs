@@ -47,7 +47,7 @@ use crate::position::SCHEMA_HEADER;
 use crate::telemetry::Metrics;
 
 /// How long a request for metadata or for a new topic may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one wait for room in the queue lasts before the caller is asked whether to go on.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
@@ -55,9 +55,9 @@ const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 /// Publishes to Kafka.
 pub struct KafkaPublisher {
     producer: Producer,
-    admin: AdminClient<DefaultClientContext>,
-    runtime: Handle,
-    settings: PublisherSettings,
+    pub(super) admin: AdminClient<DefaultClientContext>,
+    pub(super) runtime: Handle,
+    pub(super) settings: PublisherSettings,
     routes: RwLock<Vec<KafkaRoute>>,
     /// Topics that are known to exist.
     known: Mutex<HashSet<String>>,
@@ -215,6 +215,11 @@ impl KafkaPublisher {
         }
     }
 
+    fn unknown_topics<'a>(&self, topics: &'a [TopicSpec]) -> Vec<&'a TopicSpec> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().filter(|topic| !known.contains(&topic.name)).collect()
+    }
+
     fn missing_topics<'a>(
         &self,
         topics: &'a [TopicSpec],
@@ -291,7 +296,13 @@ fn key_header(name: &str) -> &'static CStr {
 
 impl Publisher for KafkaPublisher {
     fn prepare(&self, topics: &[TopicSpec]) -> Result<(), PublishError> {
+        let new = self.unknown_topics(topics);
         let missing = self.missing_topics(topics)?;
+        let found = |topic: &&TopicSpec| topic.compacted && !missing.contains(topic);
+        let own: Vec<&TopicSpec> = new.into_iter().filter(found).collect();
+        if !own.is_empty() {
+            self.check_own_topics(&own)?;
+        }
         if missing.is_empty() {
             return Ok(());
         }
@@ -480,6 +491,16 @@ pub(super) fn sorted(settings: &KafkaSettings, during: &str, error: &KafkaError)
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::TopicAuthorizationFailed,
         ) => PublishError::Unauthorized { during: during.to_owned(), reason: error.to_string() },
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut,
+        ) => PublishError::Unreachable {
+            brokers: settings.brokers.clone(),
+            reason: format!("no broker answers while {during}"),
+        },
         _ => PublishError::Unreachable {
             brokers: settings.brokers.clone(),
             reason: format!("{during}: {error}"),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::fs::TryLockError;
 use std::io;
 use std::io::Read;
 use std::io::Seek;
@@ -58,7 +59,7 @@ impl LinesPublisher {
     ///
     /// # Errors
     ///
-    /// The file cannot be opened.
+    /// The file cannot be opened, or another process writes to it.
     pub fn file(path: &Path) -> Result<Self, PublishError> {
         let name = path.display().to_string();
         let failed = |error: io::Error| PublishError::Output {
@@ -72,6 +73,7 @@ impl LinesPublisher {
             .truncate(false)
             .open(path)
             .map_err(failed)?;
+        lock(&file, &name)?;
         let end = end_of_lines(&mut file).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -81,6 +83,20 @@ impl LinesPublisher {
     fn failed(&self, error: &io::Error) -> PublishError {
         PublishError::Output { path: self.path.clone(), reason: error.to_string() }
     }
+}
+
+/// Keeps a file to this process as long as it is open.
+///
+/// # Errors
+///
+/// Another process has it, or the file system knows no locks.
+pub fn lock(file: &File, path: &str) -> Result<(), PublishError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => PublishError::InUse { path: path.to_owned() },
+        TryLockError::Error(error) => {
+            PublishError::Output { path: path.to_owned(), reason: error.to_string() }
+        }
+    })
 }
 
 /// Position after the last newline.

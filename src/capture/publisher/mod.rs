@@ -12,6 +12,7 @@ mod error;
 mod kafka;
 mod librdkafka;
 mod lines;
+mod own_topics;
 mod record;
 mod settings;
 
@@ -19,6 +20,7 @@ pub use compacted::read_compacted;
 pub use error::PublishError;
 pub use kafka::KafkaPublisher;
 pub use lines::LinesPublisher;
+pub use lines::lock;
 pub use record::Ack;
 pub use record::Batch;
 pub use record::Receipt;

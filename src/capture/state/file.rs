@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,6 +12,7 @@ use std::sync::PoisonError;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::capture::publisher;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Receipt;
 use crate::capture::state::SlotState;
@@ -24,6 +27,9 @@ use crate::table::TableName;
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
+    slot: String,
+    /// Held as long as this lives; the file itself is replaced at every change.
+    _lock: Lock,
     state: Mutex<State>,
 }
 
@@ -44,9 +50,14 @@ struct Entry {
 }
 
 impl FileStore {
-    /// In the file of this path, whose folder must exist.
-    pub fn new(path: PathBuf) -> Self {
-        FileStore { path, state: Mutex::new(State::default()) }
+    /// State of this slot in the file of this path, whose folder must exist.
+    ///
+    /// # Errors
+    ///
+    /// Another process keeps its state there, or the folder cannot be written.
+    pub fn new(path: PathBuf, slot: String) -> Result<Self, PublishError> {
+        let lock = Lock::take(&path)?;
+        Ok(FileStore { path, slot, _lock: lock, state: Mutex::new(State::default()) })
     }
 
     fn failed(&self, error: &io::Error) -> PublishError {
@@ -81,6 +92,41 @@ impl FileStore {
     }
 }
 
+/// A file beside the state's that only one process has locked; gone when that ends in good order.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(state: &Path) -> Result<Self, PublishError> {
+        let mut path = state.as_os_str().to_owned();
+        path.push(".lock");
+        let (path, name) = (PathBuf::from(path), state.display().to_string());
+        let failed = |error: io::Error| PublishError::Output {
+            path: name.clone(),
+            reason: error.to_string(),
+        };
+        loop {
+            let file = File::create(&path).map_err(failed)?;
+            publisher::lock(&file, &name)?;
+            // Its holder may have removed it after we had opened it: then ours is another one.
+            let ours = file.metadata().map_err(failed)?;
+            if std::fs::metadata(&path).is_ok_and(|named| named.ino() == ours.ino()) {
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Left behind it does no harm.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
 impl StateStore for FileStore {
     fn load(&self) -> Result<Option<State>, PublishError> {
         let bytes = match std::fs::read(&self.path) {
@@ -90,6 +136,18 @@ impl StateStore for FileStore {
         };
         let content: Content = serde_json::from_slice(&bytes)
             .map_err(|error| unreadable(&self.path.display().to_string(), &error.to_string()))?;
+        let found = &content.slot;
+        if found.slot != self.slot {
+            return Err(PublishError::Configuration {
+                message: format!(
+                    "the state in {} is of slot \"{}\", expected \"{}\"",
+                    self.path.display(),
+                    found.slot,
+                    self.slot
+                ),
+                hint: "give each slot a file of its own (--state)".to_owned(),
+            });
+        }
         let tables = content
             .tables
             .into_iter()

@@ -1,0 +1,206 @@
+//! Kafka, files and ports.
+
+use cdc_testkit::servers::kafka::Kafka;
+
+use super::*;
+
+fn kafka() -> &'static Kafka {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
+    KAFKA.get_or_init(Kafka::start)
+}
+
+fn to_kafka(brokers: &str, slot: &str, database: &str) -> Invocation {
+    Invocation::new("--http none")
+        .argument("--slot")
+        .argument(slot)
+        .argument(format!("--brokers={brokers}"))
+        .argument(format!("--topic-prefix={slot}"))
+        .set("startup.timeout.ms", "200")
+        .dsn(server().dsn("postgres", database))
+}
+
+#[test]
+fn kafka_does_not_answer() {
+    let server = server();
+    let database = server.database("no_kafka");
+    let port = process::free_port().to_string();
+    let before = server.postgres.query_one(&database, GUESTS);
+    to_kafka(&format!("127.0.0.1:{port}"), "s", &database).run().says(
+        69,
+        &[(&port, "PORT")],
+        "cannot reach Kafka at 127.0.0.1:PORT: no broker answers while asking for metadata\n  check \
+         that it runs and can be reached (--brokers, and the broker's advertised.listeners); tried \
+         for N s (startup.timeout.ms)",
+    );
+    assert_eq!(server.postgres.query_one(&database, GUESTS), before);
+}
+
+#[test]
+fn topics_are_not_as_they_must_be() {
+    let (server, kafka) = (server(), kafka());
+    let database = server.database("topics");
+    let brokers = kafka.bootstrap();
+    let refuses = |agent: Invocation, code: i32, message: &str| {
+        let before = server.postgres.query_one(&database, GUESTS);
+        let ended = agent.run().says(code, &[(&brokers, "BROKERS")], message);
+        assert_eq!(server.postgres.query_one(&database, GUESTS), before);
+        ended
+    };
+    let agent = |slot: &str| to_kafka(&brokers, slot, &database);
+    refuses(
+        agent("none").set("topic.creation.enable", "false"),
+        78,
+        "topics do not exist and topic.creation.enable is false: none.__state\n  create them, or set \
+         topic.creation.enable=true",
+    );
+    // The state is there, the tables' topics are not.
+    kafka.create_topic("half.__state", 1, &[("cleanup.policy", "compact")]);
+    kafka.create_topic("half.__schemas", 1, &[("cleanup.policy", "compact")]);
+    refuses(
+        agent("half").set("topic.creation.enable", "false"),
+        78,
+        "topics do not exist and topic.creation.enable is false: half.public.t\n  create them, or \
+         set topic.creation.enable=true",
+    );
+    kafka.create_topic("forgets.__state", 1, &[("cleanup.policy", "delete")]);
+    refuses(
+        agent("forgets"),
+        78,
+        "topic forgets.__state has cleanup.policy=delete, expected compact: what is stored there \
+         would be deleted\n  run: kafka-configs.sh --bootstrap-server BROKERS --alter --entity-type \
+         topics --entity-name forgets.__state --add-config cleanup.policy=compact",
+    );
+    kafka.create_topic("wide.__state", 3, &[("cleanup.policy", "compact")]);
+    refuses(
+        agent("wide"),
+        78,
+        "topic wide.__state has 3 partitions, expected 1: what is stored there would not be found \
+         again\n  choose another topic.prefix; or, if nobody needs the topic, delete it: it is \
+         created as it has to be",
+    );
+    refuses(
+        agent("many").set("topic.creation.default.replication.factor", "3"),
+        78,
+        "Kafka refused while creating topic many.__state: InvalidReplicationFactor \
+         (Broker: Invalid replication factor)\n  correct topic.creation.* or create the topic yourself",
+    );
+    refuses(
+        agent("odd").set("producer.no.such.property", "1"),
+        78,
+        "a Kafka property is refused: No such configuration property: \
+         \"no.such.property\"\n  correct producer.* or the Kafka client's properties",
+    );
+}
+
+#[test]
+fn the_file_cannot_be_written() {
+    let server = server();
+    let database = server.database("files");
+    let agent = |to: &str, state: &str| {
+        Invocation::new("--http none --slot s")
+            .argument(format!("--to=file:{to}"))
+            .argument(format!("--state={state}"))
+            .dsn(server.dsn("postgres", &database))
+    };
+    let hint = "mend what the system names, then start again: nothing is lost";
+    for (to, state, named) in [
+        ("no/such/folder/out", "state", "no/such/folder/out"),
+        ("out", "no/such/folder/state", "no/such/folder/state"),
+    ] {
+        server.refuses(
+            &database,
+            agent(to, state),
+            78,
+            &format!("cannot write to {named}: No such file or directory (os error 2)\n  {hint}"),
+        );
+    }
+    server.refuses(
+        &database,
+        agent(".", "state"),
+        78,
+        &format!("cannot write to .: Is a directory (os error 21)\n  {hint}"),
+    );
+}
+
+#[test]
+fn the_state_is_somebody_elses() {
+    let server = server();
+    let database = server.database("states");
+    let mut running = server.agent("first", &database).start();
+    running.wait_streaming();
+    let folder = running.dir().to_path_buf();
+    let shared = |slot: &str, to: &str| {
+        let path = |name: &str| folder.join(name).display().to_string();
+        Invocation::new("--http none")
+            .argument(format!("--slot={slot}"))
+            .argument(format!("--to=file:{}", if to == "out" { path(to) } else { to.to_owned() }))
+            .argument(format!("--state={}", path("state")))
+            .dsn(server.dsn("postgres", &database))
+    };
+    let names = [(&*folder.display().to_string(), "FOLDER")];
+    // Two agents with the same slot, output and state.
+    for (slot, to, named) in [("first", "out", "out"), ("second", "other", "state")] {
+        shared(slot, to).run().says(
+            69,
+            &names,
+            &format!(
+                "FOLDER/{named} is in use by another process\n  stop that process, or choose \
+                 another file (--to, --state)"
+            ),
+        );
+    }
+    let ended = running.terminate().expect(0, &[]).expect_files(&["out", "state"]);
+    shared("second", "other").run().says(
+        78,
+        &names,
+        "the state in FOLDER/state is of slot \"first\", expected \"second\"\n  give each slot a \
+         file of its own (--state)",
+    );
+    std::fs::write(ended.path("state"), "{\"version\":1").expect("the file is ours");
+    shared("first", "out").run().says(
+        78,
+        &names,
+        "the state in FOLDER/state cannot be read: EOF while parsing an object at line 1 column \
+         12\n  restore it from a backup, or remove it with `cdc-agent drop` and start over",
+    );
+}
+
+/// With a destination of its own each, the slot is all that two agents share: the second waits,
+/// because the first may be one of ours that the server has not given up yet.
+#[test]
+fn two_agents_have_the_same_slot() {
+    let server = server();
+    let database = server.database("twins");
+    let mut first = server.agent("twins", &database).start();
+    first.wait_streaming();
+    let mut second = server.agent("twins", &database).start();
+    second.wait_logged("waiting for the slot");
+    let log = second.daemon().log();
+    let holder = format!("in use by process {} (application \"cdc-agent\"", {
+        let sql = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'twins'";
+        server.postgres.query_one(&database, sql).expect("it is in use")
+    });
+    assert!(log.contains(&holder), "{holder}: {log}");
+    second.terminate().expect(0, &[]);
+    first.terminate().expect(0, &[]);
+}
+
+#[test]
+fn the_port_is_taken() {
+    let server = server();
+    let database = server.database("ports");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let agent = || {
+        Invocation::new("--to file:out --state state --slot s")
+            .dsn(server.dsn("postgres", &database))
+    };
+    let before = server.postgres.query_one(&database, GUESTS);
+    agent().argument(format!("--http={address}")).run().says(
+        78,
+        &[(&address, "ADDRESS")],
+        "HTTP port ADDRESS cannot be used: Address already in use (os error 98)\n  choose another \
+         with --http ADDRESS:PORT, or turn it off with --http none",
+    );
+    assert_eq!(server.postgres.query_one(&database, GUESTS), before);
+}
