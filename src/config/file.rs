@@ -138,6 +138,9 @@ fn escaped(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<
 
 /// Debezium Server's names, without what says that they are the source's or the sink's.
 fn without_server_prefix(name: &str) -> String {
+    if name == "debezium.sink.kafka.producer.bootstrap.servers" {
+        return "bootstrap.servers".to_owned();
+    }
     for (prefix, replacement) in
         [("debezium.source.", ""), ("debezium.sink.kafka.producer.", "producer.")]
     {
@@ -218,6 +221,10 @@ mod tests {
         assert_eq!(settings("x.properties", java), expected);
         let server = "debezium.source.slot.name=s\ndebezium.source.tombstones.on.delete:false";
         assert_eq!(settings("x.properties", server), expected);
+        let sink = "debezium.sink.kafka.producer.bootstrap.servers=h:1\n\
+                    debezium.sink.kafka.producer.linger.ms=5";
+        let expected_sink = pairs(&[("bootstrap.servers", "h:1"), ("producer.linger.ms", "5")]);
+        assert_eq!(settings("x.properties", sink), expected_sink);
         for json in [
             r#"{"slot.name":"s","tombstones.on.delete":false}"#,
             r#"{"config":{"slot.name":"s","tombstones.on.delete":"false"}}"#,

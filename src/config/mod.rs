@@ -18,6 +18,7 @@ pub use agent::ProcessSettings;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::capture::publisher::check_producer_property;
 use crate::config::properties::Property;
 use crate::config::properties::Support;
 
@@ -231,6 +232,14 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
     if let Support::Refused(reason) = property.support {
         return Err(error(format!("a property of Debezium that is refused here: {reason}")));
     }
+    if let Some(inner) = ["producer.", "kafka."].iter().find_map(|start| name.strip_prefix(start)) {
+        if matches!(inner, "bootstrap.servers" | "metadata.broker.list") {
+            return Err(error("give the brokers by bootstrap.servers or --brokers".to_owned()));
+        }
+        if let Err(fixed) = check_producer_property(inner, value) {
+            return Err(error(format!("it is always {fixed}: the guarantees rest on it")));
+        }
+    }
     if !property.kind.accepts(value) {
         let expected = property.kind.expected();
         return Err(error(if property.is_secret() {
@@ -240,4 +249,37 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
         }));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+    use super::RawConfig;
+
+    #[test]
+    fn what_the_guarantees_rest_on_is_refused_and_not_overruled_in_silence() {
+        for (name, value, message) in [
+            ("producer.acks", "1", "it is always all: the guarantees rest on it"),
+            ("kafka.enable.idempotence", "false", "it is always true: the guarantees rest on it"),
+            ("producer.delivery.timeout.ms", "120000", "it is always 0: the guarantees rest on it"),
+            (
+                "producer.bootstrap.servers",
+                "h:9092",
+                "give the brokers by bootstrap.servers or --brokers",
+            ),
+        ] {
+            let mut raw = RawConfig::default();
+            raw.give(name, value, Origin::Set);
+            let errors: Vec<String> =
+                raw.take_errors().into_iter().map(|error| error.message).collect();
+            assert_eq!(errors, [message], "{name}");
+        }
+        let mut raw = RawConfig::default();
+        for (name, value) in
+            [("producer.acks", "-1"), ("producer.acks", "all"), ("producer.linger.ms", "1")]
+        {
+            raw.give(name, value, Origin::Set);
+        }
+        assert_eq!(raw.take_errors(), []);
+    }
 }

@@ -64,6 +64,23 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("log.queue", "true"),
 ];
 
+/// Other names that librdkafka has for them.
+const ALIASES: &[(&str, &str)] =
+    &[("request.required.acks", "acks"), ("delivery.timeout.ms", "message.timeout.ms")];
+
+/// Whether a property of the producer may have a value: what the guarantees rest on has one only.
+///
+/// # Errors
+///
+/// The value that it has.
+pub fn check_producer_property(name: &str, value: &str) -> Result<(), &'static str> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);
+    match FIXED.iter().find(|(fixed, _)| *fixed == name) {
+        Some((_, fixed)) if value != *fixed && (name, value) != ("acks", "-1") => Err(*fixed),
+        _ => Ok(()),
+    }
+}
+
 /// Room in the client's queue beyond our own bound, for records of ours and for the largest record.
 const QUEUE_SLACK_KIB: usize = 1 << 20;
 
