@@ -14,6 +14,7 @@ use crate::capture::catalog::TypeCatalog;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
+use crate::capture::heartbeat::HeartbeatLoop;
 use crate::capture::monitor::Monitor;
 use crate::capture::pipeline::Pipeline;
 use crate::capture::pipeline::Resume;
@@ -135,13 +136,25 @@ impl Session<'_> {
             }
         };
         let Some(mut state) = state else { return Ok(()) };
+        let heartbeat = self.heartbeat(&sql)?;
+        if let Some(heartbeat) = &heartbeat {
+            heartbeat.beat(self.stop)?;
+        }
         if self.settings.snapshot_mode == SnapshotMode::InitialOnly {
             tracing::info!("all tables are read; snapshot.mode is initial_only");
             return Ok(());
         }
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
-        self.stream(connection, &sql, (&captured, &state), (resume, repair))
+        self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+    }
+
+    /// Heartbeats, if they are asked for.
+    fn heartbeat<'a>(&'a self, sql: &'a Sql) -> Result<Option<HeartbeatLoop<'a>>, CaptureError> {
+        let Some(heartbeat) = &self.settings.heartbeat else { return Ok(None) };
+        let ready = self.pipeline.tables.heartbeats()?;
+        let (prefix, publisher) = (&self.settings.prefix, &*self.pipeline.publisher);
+        Ok(Some(HeartbeatLoop { heartbeat, prefix, ready, publisher, sql }))
     }
 
     /// A refusal before there is a slot leaves no publication of ours behind either.
@@ -186,7 +199,7 @@ impl Session<'_> {
     fn stream(
         &self,
         connection: Connection,
-        sql: &Sql,
+        (sql, heartbeat): (&Sql, Option<&HeartbeatLoop<'_>>),
         (captured, state): (&Captured, &State),
         (resume, repair): (Resume, Option<Repair>),
     ) -> Result<(), CaptureError> {
@@ -210,7 +223,7 @@ impl Session<'_> {
         self.health.set_phase("streaming");
         self.health.set_ready("source", Ok(()));
         self.status.set_streaming(true);
-        let result = self.encode(stream, sql, captured, &mut encoder);
+        let result = self.encode(stream, (sql, heartbeat), captured, &mut encoder);
         self.status.set_streaming(false);
         encoder.abandon();
         self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
@@ -277,7 +290,7 @@ impl Session<'_> {
     fn encode(
         &self,
         stream: ReplicationStream,
-        sql: &Sql,
+        (sql, heartbeat): (&Sql, Option<&HeartbeatLoop<'_>>),
         captured: &Captured,
         encoder: &mut Encoder<'_>,
     ) -> Result<(), CaptureError> {
@@ -303,6 +316,9 @@ impl Session<'_> {
                 published: captured.tables.iter().map(|(table, _)| table.oid).collect(),
             };
             scope.spawn(move || monitor.run());
+            if let Some(heartbeat) = heartbeat {
+                scope.spawn(|| heartbeat.run(&ended));
+            }
             let result = self.turn(&queue, encoder, || reading.is_finished());
             if result.is_ok() {
                 self.drain(encoder);

@@ -43,6 +43,10 @@ pub struct CaptureSettings {
     pub conversion_failure: ConversionFailure,
     /// `skipped.operations`.
     pub skipped: Vec<Operation>,
+    /// `provide.transaction.metadata`.
+    pub transaction_metadata: bool,
+    /// `heartbeat.*`; `None`: no heartbeats.
+    pub heartbeat: Option<Heartbeat>,
     /// `tombstones.on.delete`.
     pub tombstones: bool,
     /// `extended.headers.enabled`: the `__debezium.context.*` headers.
@@ -78,6 +82,15 @@ pub enum Destination {
         /// State.
         state: PathBuf,
     },
+}
+
+/// Signs of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// `heartbeat.interval.ms`.
+    pub interval: Duration,
+    /// `heartbeat.action.query`; empty: none.
+    pub action: String,
 }
 
 /// What to do about a value that cannot be converted.

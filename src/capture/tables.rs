@@ -13,6 +13,7 @@ use crate::capture::CaptureError;
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ColumnError;
+use crate::capture::change::ControlWriter;
 use crate::capture::change::MessageWriter;
 use crate::capture::change::TableWriter;
 use crate::capture::deliveries::Deliveries;
@@ -110,6 +111,15 @@ impl ReadyMessages {
     }
 }
 
+/// A topic of records that are no changes, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct ReadyControl {
+    /// Writes them.
+    pub(super) writer: ControlWriter,
+    /// Where they go.
+    pub(super) route: RouteId,
+}
+
 /// Makes tables ready. Shared by the snapshot and the stream.
 pub(super) struct Tables {
     settings: Arc<CaptureSettings>,
@@ -202,8 +212,8 @@ impl Tables {
             Some(self.publish_schema(shape, &writer, go_on)?)
         };
         let headers = self.context_headers();
-        let route =
-            self.publisher.route(Route { topic: topic.name, headers, schema, internal: false })?;
+        let topic = topic.name;
+        let route = self.publisher.route(Route { topic, headers, schema, ..Route::default() })?;
         let name = shape.table.to_string();
         let counters = COUNTED
             .iter()
@@ -237,6 +247,38 @@ impl Tables {
             records: self.metrics.records.with_label_values(&labels),
             sizes: self.metrics.record_bytes.with_label_values(&labels),
         })
+    }
+
+    /// Makes the topic of transactions ready.
+    ///
+    /// # Errors
+    ///
+    /// The destination fails.
+    pub(super) fn transactions(&self) -> Result<ReadyControl, CaptureError> {
+        let writer = ControlWriter::transactions(&self.settings.values);
+        self.control(self.settings.naming.transaction_topic(), writer, false)
+    }
+
+    /// Makes the topic of heartbeats ready.
+    ///
+    /// # Errors
+    ///
+    /// The destination fails.
+    pub(super) fn heartbeats(&self) -> Result<ReadyControl, CaptureError> {
+        let writer = ControlWriter::heartbeats(&self.settings.values);
+        self.control(self.settings.naming.heartbeat_topic(), writer, true)
+    }
+
+    fn control(
+        &self,
+        topic: String,
+        writer: ControlWriter,
+        first_partition: bool,
+    ) -> Result<ReadyControl, CaptureError> {
+        let spec = TopicSpec { name: topic.clone(), compacted: false, internal: false };
+        self.publisher.prepare(&[spec])?;
+        let route = self.publisher.route(Route { topic, first_partition, ..Route::default() })?;
+        Ok(ReadyControl { writer, route })
     }
 
     fn context_headers(&self) -> Vec<(String, String)> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
+use crate::capture::Heartbeat;
 use crate::capture::PublicationAutocreate;
 use crate::capture::SnapshotMode;
 use crate::capture::Times;
@@ -141,6 +142,8 @@ impl AgentConfig {
                 _ => ConversionFailure::Fail,
             },
             skipped,
+            transaction_metadata: raw.flag("provide.transaction.metadata"),
+            heartbeat: heartbeat(&raw),
             tombstones: raw.flag("tombstones.on.delete"),
             context_headers: raw.flag("extended.headers.enabled"),
             snapshot_mode: match raw.text("snapshot.mode") {
@@ -168,6 +171,12 @@ fn count(raw: &RawConfig, name: &str) -> usize {
 
 fn queue_bytes(raw: &RawConfig) -> usize {
     count(raw, "max.queue.size.in.bytes")
+}
+
+fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {
+    let interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
+    let action = raw.text("heartbeat.action.query").to_owned();
+    (!interval.is_zero()).then_some(Heartbeat { interval, action })
 }
 
 fn times(raw: &RawConfig) -> Times {

@@ -239,6 +239,44 @@ pub fn transaction() -> ConnectSchema {
     ConnectSchema::named(SchemaKind::Struct(fields), "event.block").optional()
 }
 
+/// Package of the schemas that all of Debezium's connectors have.
+const COMMON: &str = "io.debezium.connector.common";
+
+/// Schema of the key of a transaction that begins or ends.
+pub fn transaction_key() -> ConnectSchema {
+    let fields = vec![required("id", SchemaKind::String)];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.TransactionMetadataKey"))
+}
+
+/// Schema of its value.
+pub fn transaction_value() -> ConnectSchema {
+    let collection = vec![
+        required("data_collection", SchemaKind::String),
+        required("event_count", SchemaKind::Int64),
+    ];
+    let collection = ConnectSchema::named(SchemaKind::Struct(collection), "event.collection");
+    let fields = vec![
+        required("status", SchemaKind::String),
+        required("id", SchemaKind::String),
+        optional("event_count", SchemaKind::Int64),
+        optional("data_collections", SchemaKind::Array(Box::new(collection.optional()))),
+        required("ts_ms", SchemaKind::Int64),
+    ];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.TransactionMetadataValue"))
+}
+
+/// Schema of a heartbeat's key.
+pub fn heartbeat_key() -> ConnectSchema {
+    let fields = vec![required("serverName", SchemaKind::String)];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.ServerNameKey"))
+}
+
+/// Schema of a heartbeat.
+pub fn heartbeat_value() -> ConnectSchema {
+    let fields = vec![required("ts_ms", SchemaKind::Int64)];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.Heartbeat"))
+}
+
 /// Schema of a logical decoding message's key.
 pub fn message_key() -> ConnectSchema {
     let fields = vec![optional("prefix", SchemaKind::String)];

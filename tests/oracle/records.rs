@@ -80,6 +80,11 @@ fn record_end(value: &Json) -> bool {
 /// Debezium gives them in the order of a Java map.
 fn sort_collections(payload: &mut Json) {
     if let Some(Json::Array(collections)) = payload.get_mut("data_collections") {
+        for name in collections.iter_mut().filter_map(|item| item.get_mut("data_collection")) {
+            if let Some((object, _)) = name.text().and_then(|text| text.split_once("Id@")) {
+                *name = Json::string(format!("{object}Id@hash"));
+            }
+        }
         collections.sort_by_key(ToString::to_string);
     }
 }
@@ -98,7 +103,7 @@ pub fn normalised(records: Vec<Record>) -> Vec<Record> {
                 *value = Json::string("run");
             }
         }
-        let heartbeat = record.topic.starts_with("__debezium-heartbeat");
+        let heartbeat = payload(&record.key).get("serverName").is_some();
         let transaction = record.payload().get("data_collections").is_some();
         if transaction {
             ranks.transaction_id(payload_mut(&mut record.key), record_end(&record.value));

@@ -66,7 +66,7 @@ impl MessageWriter {
         out.extend_from_slice(b"{\"op\":\"m\",\"ts_ms\":");
         json::integer(clock.now().millis(), out);
         source.write(lsn, &self.table, out);
-        out.extend_from_slice(b"null,\"message\":{\"prefix\":");
+        out.extend_from_slice(b",\"message\":{\"prefix\":");
         json::string(prefix.as_bytes(), out);
         out.extend_from_slice(b",\"content\":");
         json_value::binary_text(self.content, content, out);

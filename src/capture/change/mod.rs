@@ -8,6 +8,7 @@
 //! place filled as the schema demands; what happens then is the loops' business.
 
 mod column;
+mod control_writer;
 mod form;
 mod jdbc_text;
 mod json_array;
@@ -23,6 +24,8 @@ mod table_writer;
 
 pub use column::ColumnError;
 pub use column::ColumnWriter;
+pub use control_writer::ControlWriter;
+pub use control_writer::TransactionEdge;
 pub use form::ColumnForm;
 pub use form::TableForm;
 pub use kind::ColumnType;

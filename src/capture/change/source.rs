@@ -29,6 +29,8 @@ pub struct SourceFields<'a> {
     pub xmin: Option<u64>,
     /// Name and position of the replication origin.
     pub origin: Option<(&'a str, Lsn)>,
+    /// Changes say where in their transaction they stand.
+    pub ordered: bool,
 }
 
 /// The constant pieces between the parts that change from row to row.
@@ -40,8 +42,10 @@ pub struct SourceText {
     before_table: Vec<u8>,
     /// From there to the change's position in `lsn`.
     before_lsn: Vec<u8>,
-    /// From there to the transaction block.
+    /// From there to the transaction block, or to its end if there is none.
     before_transaction: Vec<u8>,
+    /// Place of the next change in its transaction and among its table's; `None`: not said.
+    place: Option<(u64, u64)>,
 }
 
 impl SourceText {
@@ -101,10 +105,26 @@ impl SourceText {
             None => out.extend_from_slice(b"null,\"origin_lsn\":null"),
         }
         out.extend_from_slice(b"},\"transaction\":");
+        match fields.xid.filter(|_| fields.ordered) {
+            Some(xid) => {
+                out.extend_from_slice(b"{\"id\":\"");
+                out.extend_from_slice(itoa::Buffer::new().format(xid).as_bytes());
+                out.push(b':');
+                self.place = Some((0, 0));
+            }
+            None => {
+                out.extend_from_slice(b"null");
+                self.place = None;
+            }
+        }
     }
 
-    /// Appends the block and what leads to the transaction's value; `table` is
-    /// [`table_fields`]'s.
+    /// Says where the next change stands in its transaction and among its table's changes there.
+    pub fn place(&mut self, total_order: u64, table_order: u64) {
+        self.place = Some((total_order, table_order));
+    }
+
+    /// Appends the block and the transaction's; `table` is [`table_fields`]'s.
     #[inline]
     pub(super) fn write(&self, lsn: Lsn, table: &[u8], out: &mut Vec<u8>) {
         let mut buffer = itoa::Buffer::new();
@@ -116,6 +136,14 @@ impl SourceText {
         out.extend_from_slice(&self.before_lsn);
         out.extend_from_slice(digits);
         out.extend_from_slice(&self.before_transaction);
+        if let Some((total_order, table_order)) = self.place {
+            out.extend_from_slice(digits);
+            out.extend_from_slice(b"\",\"total_order\":");
+            out.extend_from_slice(itoa::Buffer::new().format(total_order).as_bytes());
+            out.extend_from_slice(b",\"data_collection_order\":");
+            out.extend_from_slice(itoa::Buffer::new().format(table_order).as_bytes());
+            out.push(b'}');
+        }
     }
 }
 

@@ -264,7 +264,7 @@ impl TableWriter {
         out.bytes.push(b'}');
     }
 
-    /// Appends a record's value. `transaction` is the transaction block's JSON, or `null`.
+    /// Appends a record's value.
     #[inline]
     pub fn write_value<R: Row>(
         &self,
@@ -279,12 +279,12 @@ impl TableWriter {
         self.write_row(event.after, event.unchanged, out);
         source.write(event.lsn, &self.table, &mut out.bytes);
         out.bytes.extend_from_slice(match event.operation {
-            Operation::Read => b"null,\"op\":\"r\"",
-            Operation::Create => b"null,\"op\":\"c\"",
-            Operation::Update => b"null,\"op\":\"u\"",
-            Operation::Delete => b"null,\"op\":\"d\"",
-            Operation::Truncate => b"null,\"op\":\"t\"",
-            Operation::Message => b"null,\"op\":\"m\"",
+            Operation::Read => b",\"op\":\"r\"",
+            Operation::Create => b",\"op\":\"c\"",
+            Operation::Update => b",\"op\":\"u\"",
+            Operation::Delete => b",\"op\":\"d\"",
+            Operation::Truncate => b",\"op\":\"t\"",
+            Operation::Message => b",\"op\":\"m\"",
         });
         out.bytes.extend_from_slice(clock.as_bytes());
         out.bytes.push(b'}');

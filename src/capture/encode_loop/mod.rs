@@ -4,6 +4,7 @@
 //! and hands records to the publisher, one batch for what one read of the socket brought.
 
 mod messages;
+mod metadata;
 mod relations;
 mod repair;
 mod rows;
@@ -25,6 +26,7 @@ use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
 use crate::capture::deliveries::Deliveries;
+use crate::capture::encode_loop::metadata::Metadata;
 use crate::capture::encode_loop::relations::KnownRelation;
 use crate::capture::encode_loop::relations::Relations;
 use crate::capture::encode_loop::relations::agrees;
@@ -106,6 +108,8 @@ pub(super) struct Encoder<'a> {
     origin: Option<(String, Lsn)>,
     /// The topic of messages, once there is one.
     messages: Option<ReadyMessages>,
+    /// Says where transactions begin and end, if that is asked for.
+    metadata: Option<Metadata>,
     /// End of the last transaction, for `source.sequence`.
     last_commit: Option<Lsn>,
     /// Where the stream has to go on after a broken connection.
@@ -148,6 +152,7 @@ impl<'a> Encoder<'a> {
             last_time: UnixMicros::now(),
             origin: None,
             messages: None,
+            metadata: None,
             last_commit: None,
             resume_lsn,
             source: SourceText::default(),
@@ -265,7 +270,7 @@ impl<'a> Encoder<'a> {
             Message::Insert(insert) => self.insert(&insert, data.wal_start),
             Message::Update(update) => self.update(&update, data.wal_start),
             Message::Delete(delete) => self.delete(&delete, data.wal_start),
-            Message::Begin(begin) => self.begin(begin),
+            Message::Begin(begin) => self.begin(begin, data.wal_start),
             Message::Commit(commit) => self.commit(commit),
             Message::Relation(relation) => self.relation(&relation),
             Message::Truncate(truncate) => self.truncate(&truncate, data.wal_start),
@@ -290,7 +295,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn begin(&mut self, begin: Begin) -> Result<(), CaptureError> {
+    fn begin(&mut self, begin: Begin, lsn: Lsn) -> Result<(), CaptureError> {
         self.end_repair(begin.final_lsn);
         let time = UnixMicros::from(begin.commit_time);
         self.last_time = time;
@@ -298,12 +303,13 @@ impl<'a> Encoder<'a> {
         self.origin = None;
         let transaction = Transaction { ticket, begin, ord: 0, records: 0, rendered: false };
         match self.transaction.replace(transaction) {
-            None => Ok(()),
+            None => self.begin_metadata(lsn),
             Some(_) => Err(out_of_step("a transaction begins within another".to_owned())),
         }
     }
 
     fn commit(&mut self, commit: Commit) -> Result<(), CaptureError> {
+        self.end_metadata(commit.end_lsn);
         let Some(transaction) = self.transaction.take() else {
             return Err(out_of_step("a transaction ends that did not begin".to_owned()));
         };
@@ -366,6 +372,7 @@ impl<'a> Encoder<'a> {
             xid: Some(u64::from(transaction.begin.xid.0)),
             xmin: None,
             origin,
+            ordered: self.metadata.is_some(),
         };
         self.source.render(&self.name, &fields);
     }

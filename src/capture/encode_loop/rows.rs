@@ -233,6 +233,7 @@ impl Encoder<'_> {
     }
 
     fn value(&mut self, table: &ReadyTable, event: &Event<'_, Tuple<'_>>) -> Range<usize> {
+        self.place_change(&table.name);
         let start = self.output.bytes.len();
         table.writer.write_value(event, &self.source, &self.clock, &mut self.output);
         start..self.output.bytes.len()

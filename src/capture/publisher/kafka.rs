@@ -76,6 +76,8 @@ struct KafkaRoute {
     topic: Topic,
     /// Its records never wait for room.
     internal: bool,
+    /// Its records go to partition 0.
+    first_partition: bool,
     name: String,
     headers: Vec<(CString, Vec<u8>)>,
     schema: Option<Vec<u8>>,
@@ -161,7 +163,7 @@ impl KafkaPublisher {
         let outgoing = Outgoing {
             key: record.key.as_ref().map(|range| batch.slice(range)),
             value: record.value.as_ref().map(|range| batch.slice(range)),
-            partition: if record.key.is_some() { BY_KEY } else { 0 },
+            partition: if record.key.is_some() && !route.first_partition { BY_KEY } else { 0 },
             headers: headers.get(..count).unwrap_or_default(),
             opaque: record.receipt.to_bits(),
         };
@@ -332,8 +334,8 @@ impl Publisher for KafkaPublisher {
             .collect();
         let schema = route.schema.map(String::into_bytes);
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let internal = route.internal;
-        routes.push(KafkaRoute { topic, internal, name: route.topic, headers, schema });
+        let Route { topic: name, internal, first_partition, .. } = route;
+        routes.push(KafkaRoute { topic, internal, first_partition, name, headers, schema });
         Ok(RouteId(u32::try_from(routes.len() - 1).unwrap_or(u32::MAX)))
     }
 

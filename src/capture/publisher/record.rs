@@ -20,6 +20,8 @@ pub struct Route {
     pub schema: Option<String>,
     /// Records of ours, such as state: they are few and never wait for room.
     pub internal: bool,
+    /// Its records go to partition 0 whatever their keys.
+    pub first_partition: bool,
 }
 
 /// One record; its bytes lie in its batch.

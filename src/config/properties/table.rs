@@ -351,6 +351,27 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Supported,
                 "A record without value follows each delete.",
             ),
+            property(
+                "provide.transaction.metadata",
+                Bool,
+                "false",
+                Supported,
+                "Records where transactions begin and end, and each change's place in its own.",
+            ),
+            property(
+                "heartbeat.interval.ms",
+                Millis(0, DAY),
+                "0",
+                Supported,
+                "Interval of heartbeats; 0: none.",
+            ),
+            property(
+                "heartbeat.action.query",
+                Text,
+                "",
+                Supported,
+                "Statement that is run in the source with each heartbeat.",
+            ),
             in_debezium(
                 property(
                     "extended.headers.enabled",
@@ -707,14 +728,6 @@ pub(super) const SUBJECTS: &[Subject] = &[
             property("predicates.*", Text, "", Refused(NOT_YET), "Predicates of transforms."),
             property("converters", Text, "", Refused(JVM), "Custom converters."),
             property("post.processors", Text, "", Refused(JVM), "Post-processors."),
-            property(
-                "provide.transaction.metadata",
-                Bool,
-                "false",
-                Refused(NOT_YET),
-                "Transaction metadata.",
-            ),
-            property("heartbeat.*", Text, "", Refused(NOT_YET), "Heartbeats."),
             property(
                 "replica.identity.autoset.values",
                 Text,
