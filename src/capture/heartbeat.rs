@@ -52,7 +52,7 @@ impl HeartbeatLoop<'_> {
         if self.heartbeat.action.is_empty() {
             return Ok(());
         }
-        match self.sql.execute(&self.heartbeat.action) {
+        match self.sql.execute(&in_the_roles_schemas(&self.heartbeat.action)) {
             Ok(()) => Ok(()),
             Err(SourceError::Server { error, .. }) if error.sqlstate == UNDEFINED_TABLE => {
                 Err(SourceError::configuration(
@@ -75,5 +75,22 @@ impl HeartbeatLoop<'_> {
                 tracing::error!(%error, "a heartbeat failed");
             }
         }
+    }
+}
+
+/// The statement, with names looked up as in a session of the role's own: ours are pinned to
+/// `pg_catalog`. The setting ends with the implicit transaction of the two.
+fn in_the_roles_schemas(statement: &str) -> String {
+    format!("SET LOCAL search_path TO DEFAULT; {statement}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_the_roles_schemas;
+
+    #[test]
+    fn a_heartbeats_statement_may_name_tables_without_their_schema() {
+        let sql = in_the_roles_schemas("UPDATE beats SET n = n + 1");
+        assert_eq!(sql, "SET LOCAL search_path TO DEFAULT; UPDATE beats SET n = n + 1");
     }
 }

@@ -18,6 +18,7 @@ use crate::capture::postgres::publication::Candidate;
 use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
+use crate::capture::replica_identity;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::PublicationAutocreate;
 use crate::capture::state::State;
@@ -96,6 +97,17 @@ pub(super) struct Captured {
     pub(super) tables: Vec<(PublishedTable, TableFacts)>,
 }
 
+impl Captured {
+    /// What decides, beside the tables, which changes are sent.
+    pub(super) fn order_options(&self, settings: &CaptureSettings) -> String {
+        let mut options = self.publication.options();
+        for (name, value) in &settings.slot_options.stream_params {
+            options.push_str(&format!(";{name}={value}"));
+        }
+        options
+    }
+}
+
 /// Makes sure of the publication and gives what it publishes.
 ///
 /// # Errors
@@ -109,7 +121,11 @@ pub(super) fn ensure_publication(
 ) -> Result<Captured, CaptureError> {
     let name = &settings.publication;
     let mut found = publication::find_publication(sql, name)?;
-    let candidates = publication::candidates(sql)?;
+    let mut candidates = publication::candidates(sql, !settings.via_root)?;
+    let asked = candidates.iter().filter(|table| settings.tables.allows(&table.name));
+    if replica_identity::set(sql, &settings.identities, asked)? {
+        candidates = publication::candidates(sql, !settings.via_root)?;
+    }
     match &found {
         None if state.is_some() => return Err(publication_gone(settings).into()),
         None => {
@@ -140,7 +156,22 @@ pub(super) fn ensure_publication(
     for (_, facts) in &tables {
         warn_of_identity(facts);
     }
+    check_number(settings, tables.len())?;
     Ok(Captured { publication, tables })
+}
+
+/// `guardrail.collections.max`.
+fn check_number(settings: &CaptureSettings, tables: usize) -> Result<(), SourceError> {
+    let Some(limit) = settings.tables_limit.filter(|limit| tables > limit.most) else {
+        return Ok(());
+    };
+    let message = format!("{tables} tables would be captured, expected at most {}", limit.most);
+    if limit.fails {
+        let hint = "narrow table.include.list, or raise guardrail.collections.max";
+        return Err(SourceError::configuration(message, hint));
+    }
+    tracing::warn!("{message} (guardrail.collections.max)");
+    Ok(())
 }
 
 fn publication_gone(settings: &CaptureSettings) -> SourceError {
@@ -182,14 +213,17 @@ fn create_publication(
             ));
         }
         PublicationAutocreate::NoTables => Vec::new(),
-        PublicationAutocreate::Filtered | PublicationAutocreate::AllTables => {
+        PublicationAutocreate::AllTables => {
+            warn_of_all_tables(name, candidates);
             eligible(settings, candidates)
         }
+        PublicationAutocreate::Filtered => eligible(settings, candidates),
     };
     if tables.is_empty() && settings.autocreate != PublicationAutocreate::NoTables {
         return Err(nothing_to_capture(settings, candidates));
     }
-    let command = publication::create_command(name, &settings.slot, &tables);
+    let listed = (settings.autocreate != PublicationAutocreate::AllTables).then_some(&*tables);
+    let command = publication::create_command(name, &settings.slot, listed, settings.via_root);
     if let Err(error) = sql.execute(&command) {
         // The transaction of the command is still open, and failed.
         sql.execute("ROLLBACK")?;
@@ -200,6 +234,24 @@ fn create_publication(
     }
     tracing::info!(publication = name, tables = tables.len(), "publication created");
     Ok(())
+}
+
+/// A publication of all tables makes the UPDATE and DELETE of some of them fail.
+fn warn_of_all_tables(publication: &str, candidates: &[Candidate]) {
+    let broken: Vec<String> = candidates
+        .iter()
+        .filter(|table| table.unusable.is_some())
+        .map(|table| table.name.to_string())
+        .take(NAMES_MAX)
+        .collect();
+    if !broken.is_empty() {
+        tracing::warn!(
+            publication,
+            tables = broken.join(", "),
+            "publication.autocreate.mode is all_tables: UPDATE and DELETE of these tables fail from \
+             now on, because they have no usable replica identity"
+        );
+    }
 }
 
 /// How many names a message holds at most.

@@ -22,6 +22,7 @@ use crate::capture::prepare;
 use crate::capture::prepare::Captured;
 use crate::capture::publisher::Receipt;
 use crate::capture::session::Session;
+use crate::capture::settings::RowCountOrder;
 use crate::capture::settings::SnapshotMode;
 use crate::capture::snapshot;
 use crate::capture::snapshot::PlannedTable;
@@ -73,12 +74,13 @@ impl Reader<'_> {
         epoch: u64,
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
-        let tables: Vec<Table> = self.captured.tables.clone();
+        let tables: Vec<Table> = self.wanted().cloned().collect();
         if self.reads_data() {
             prepare::check_select_rights(self.sql, self.session.settings, &tables)?;
             // What the destination refuses is refused before a slot keeps log.
-            let fidelity = self.session.settings.values.fidelity;
-            let planned = snapshot::plan(self.sql, &tables, false, fidelity)?;
+            let settings = self.session.settings;
+            let whole = (false, settings.values.fidelity);
+            let planned = snapshot::plan(self.sql, &tables, whole, &settings.snapshot)?;
             let shapes = planned.iter().map(|table| &table.shape);
             self.session.pipeline.tables.prepare_topics(shapes)?;
         }
@@ -183,8 +185,16 @@ impl Reader<'_> {
         self.read(state, &missing, &parent, (state.slot.lsn, point))
     }
 
+    /// Captured tables whose rows are to be read.
+    fn wanted(&self) -> impl Iterator<Item = &Table> {
+        let include = &self.session.settings.snapshot.include;
+        let wanted =
+            move |name: &TableName| include.is_empty() || include.matches(&name.to_string());
+        self.captured.tables.iter().filter(move |(table, _)| wanted(&table.name))
+    }
+
     fn reads_data(&self) -> bool {
-        self.session.settings.snapshot_mode != SnapshotMode::NoData
+        self.session.settings.snapshot.mode != SnapshotMode::NoData
     }
 
     /// Captured tables whose reads are not complete in the state's epoch.
@@ -194,7 +204,7 @@ impl Reader<'_> {
                 known.oid == table.oid.0 && known.epoch_complete == state.slot.epoch
             })
         };
-        self.captured.tables.iter().filter(|(table, _)| !complete(table)).cloned().collect()
+        self.wanted().filter(|(table, _)| !complete(table)).cloned().collect()
     }
 
     fn slot_state(&self, epoch: u64) -> SlotState {
@@ -208,7 +218,7 @@ impl Reader<'_> {
             epoch,
             publication: settings.publication.clone(),
             publication_oid: self.captured.publication.oid.0,
-            order_options: self.captured.publication.options(),
+            order_options: self.captured.order_options(settings),
             read_attempts: 0,
             complete: false,
             lsn: Lsn::ZERO,
@@ -223,6 +233,7 @@ impl Reader<'_> {
         temporary: bool,
     ) -> Result<CreatedSlot, CaptureError> {
         let closer = connection.closer()?;
+        let failover = !temporary && self.session.settings.slot_options.failover;
         let done = crate::stop::Stop::default();
         self.session.health.set_phase("creating the slot");
         self.session.health.set_ready("source", Err("the slot is being created".to_owned()));
@@ -240,7 +251,7 @@ impl Reader<'_> {
                     }
                 }
             });
-            let created = slot::create_slot(connection, name, temporary);
+            let created = slot::create_slot(connection, name, temporary, failover);
             done.request();
             created.map_err(|error| slots_exhausted(error).into())
         })
@@ -344,6 +355,7 @@ impl Reader<'_> {
             let known = known.clone();
             self.store_table(&table.name, &known, &|| self.goes_on())?;
         }
+        self.lock(tables, parent)?;
         let reading_tables = self.reading_tables(tables)?;
         session.health.set_phase("reading tables");
         session.health.set_ready("source", Ok(()));
@@ -384,18 +396,39 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// `snapshot.locking.mode=shared`: nobody alters the tables while they are read.
+    fn lock(&self, tables: &[Table], parent: &Parent) -> Result<(), CaptureError> {
+        let Some(timeout) = self.session.settings.snapshot.lock_timeout else { return Ok(()) };
+        for (table, _) in tables {
+            parent.sql.execute(&format!(
+                "SET LOCAL lock_timeout = {}; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+                timeout.as_millis(),
+                table.name.quoted()
+            ))?;
+        }
+        Ok(())
+    }
+
     fn reading_tables(&self, tables: &[Table]) -> Result<Vec<ReadingTable>, CaptureError> {
         let session = &self.session;
         let mut types = TypeCatalog::default();
         let oids =
             tables.iter().flat_map(|(_, facts)| facts.columns.iter().map(|column| column.type_oid));
         catalog_query::load_types(self.sql, oids, &mut types)?;
-        let pieces = session.settings.snapshot_threads > 1;
+        let pieces = session.settings.snapshot.threads > 1;
         let fidelity = session.settings.values.fidelity;
         let rules = &session.settings.columns;
         let needed = |(table, facts): &Table| (table.clone(), rules.needed(facts.clone()));
         let tables: Vec<Table> = tables.iter().map(needed).collect();
-        let planned = snapshot::plan(self.sql, &tables, pieces, fidelity)?;
+        let mut planned =
+            snapshot::plan(self.sql, &tables, (pieces, fidelity), &session.settings.snapshot)?;
+        match session.settings.snapshot.order {
+            RowCountOrder::Disabled => {}
+            RowCountOrder::Ascending => planned.sort_by_key(|table| table.estimated_rows),
+            RowCountOrder::Descending => {
+                planned.sort_by_key(|table| std::cmp::Reverse(table.estimated_rows));
+            }
+        }
         session.pipeline.tables.prepare_topics(planned.iter().map(|table| &table.shape))?;
         session.metrics.snapshot_tables.reset();
         let waiting = i64::try_from(planned.len()).unwrap_or(i64::MAX);

@@ -4,10 +4,10 @@
 
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::SourceError;
-use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::Slot;
 use crate::capture::postgres::slot::SystemIdentity;
+use crate::capture::prepare::Captured;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::state::State;
 use crate::lsn::Lsn;
@@ -24,6 +24,11 @@ pub(super) enum Start {
     ReadAgain {
         /// The slot's position: where the stream begins afterwards.
         confirmed: Lsn,
+    },
+    /// Changes are lost, and all is to be read again then: create the slot anew.
+    Over {
+        /// Epoch of the reads.
+        epoch: u64,
     },
     /// Go on streaming.
     Stream {
@@ -82,7 +87,14 @@ pub(super) fn check_slot(
         "to start over with a new read of all tables: cdc-agent drop --slot {name}, then start \
          again"
     );
-    let refuse = |message: String| Err(SourceError::configuration(message, drop_hint.clone()));
+    let dropped = slot.is_none() && settings.slot_options.drop_on_stop;
+    let refuse = |message: String| match state {
+        Some(state) if settings.snapshot.starts_over || dropped => {
+            tracing::warn!(reason = message, "all tables are read again, in a new epoch");
+            Ok(Start::Over { epoch: state.slot.epoch + 1 })
+        }
+        _ => Err(SourceError::configuration(message, drop_hint.clone())),
+    };
     let Some(slot) = slot else {
         return match state {
             Some(state) if state.slot.complete => refuse(format!(
@@ -180,11 +192,13 @@ pub(super) fn check_identity(
 /// It was dropped and created again, or its options changed while changes were unconfirmed.
 pub(super) fn check_publication(
     settings: &CaptureSettings,
-    publication: &Publication,
+    captured: &Captured,
     slot: &Slot,
     state: &State,
 ) -> Result<(), SourceError> {
     let stored = &state.slot;
+    let publication = &captured.publication;
+    let options = captured.order_options(settings);
     let hint = format!(
         "start over with a new read of all tables: cdc-agent drop --slot {}, then start again",
         settings.slot
@@ -199,16 +213,14 @@ pub(super) fn check_publication(
             hint,
         ));
     }
-    if stored.order_options != publication.options() {
+    if stored.order_options != options {
         let clean = slot.confirmed_flush_lsn == Some(stored.lsn);
         if !clean {
             return Err(SourceError::configuration(
                 format!(
                     "the options of publication \"{}\" changed from {} to {} while changes were \
                      unconfirmed, which would give them other positions",
-                    settings.publication,
-                    stored.order_options,
-                    publication.options()
+                    settings.publication, stored.order_options, options
                 ),
                 "put the options back, let the agent catch up and stop it, then change them",
             ));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -107,13 +108,14 @@ impl Session<'_> {
             resume::check_identity(&mut connection, self.settings, &identity, state)?;
         }
         let start = resume::check_slot(self.settings, slot.as_ref(), state.as_ref())?;
-        let has_history = state.as_ref().filter(|state| state.slot.complete);
-        if slot.is_some() {
+        let over = matches!(start, Start::Over { .. });
+        let has_history = state.as_ref().filter(|state| state.slot.complete && !over);
+        if slot.is_some() && !over {
             self.require_publication(&sql)?;
         }
         let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
-        if let (Some(slot), Some(state)) = (&slot, &state) {
-            resume::check_publication(self.settings, &captured.publication, slot, state)?;
+        if let (Some(slot), Some(state), false) = (&slot, &state, over) {
+            resume::check_publication(self.settings, &captured, slot, state)?;
         }
         tracing::info!(
             host = %connection.host(), database = self.settings.source.database,
@@ -121,7 +123,17 @@ impl Session<'_> {
             tables = captured.tables.len(), "connected to PostgreSQL"
         );
         let reader = read::Reader { session: *self, sql: &sql, captured: &captured, identity };
+        let start = self.read_always(start, &mut state);
+        if !matches!(start, Start::Stream { .. }) {
+            self.stop.wait(self.settings.snapshot.delay);
+        }
         let from = match start {
+            Start::Over { epoch } => {
+                if slot.is_some() {
+                    slot::drop_slot(&sql, &self.settings.slot)?;
+                }
+                reader.fresh(&mut connection, epoch, &mut state)?
+            }
             Start::Fresh { epoch } => {
                 let read = reader.fresh(&mut connection, epoch, &mut state);
                 read.inspect_err(|error| self.withdraw(&sql, error))?
@@ -140,13 +152,32 @@ impl Session<'_> {
         if let Some(heartbeat) = &heartbeat {
             heartbeat.beat(self.stop)?;
         }
-        if self.settings.snapshot_mode == SnapshotMode::InitialOnly {
+        if self.settings.snapshot.mode == SnapshotMode::InitialOnly {
             tracing::info!("all tables are read; snapshot.mode is initial_only");
             return Ok(());
         }
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
+        self.stop.wait(self.settings.snapshot.streaming_delay);
         self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+    }
+
+    /// `snapshot.mode=always`: at the first connection of a process everything is read again, in a
+    /// new epoch. The slot stays, so that changes in between come after the reads.
+    fn read_always(&self, start: Start, state: &mut Option<State>) -> Start {
+        let always = self.settings.snapshot.mode == SnapshotMode::Always;
+        match (start, state) {
+            (Start::Stream { from }, Some(state))
+                if always && !self.streamed.load(Ordering::Relaxed) =>
+            {
+                tracing::info!(epoch = state.slot.epoch + 1, "snapshot.mode is always");
+                state.slot.epoch += 1;
+                state.slot.complete = false;
+                state.slot.read_attempts = state.slot.read_attempts.max(1);
+                Start::ReadAgain { confirmed: from }
+            }
+            (start, _) => start,
+        }
     }
 
     /// Heartbeats, if they are asked for.
@@ -208,7 +239,7 @@ impl Session<'_> {
             publication: self.settings.publication.clone(),
             start_lsn: resume.lsn,
             protocol: replication::highest_protocol(connection.server_version()),
-            extra: Vec::new(),
+            extra: self.settings.slot_options.stream_params.clone(),
         };
         self.pipeline.deliveries.start_storing(state.slot.clone());
         let mut encoder = self.encoder(sql, captured, state, resume.lsn)?;
@@ -227,7 +258,27 @@ impl Session<'_> {
         self.status.set_streaming(false);
         encoder.abandon();
         self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
+        if result.is_ok() && self.settings.slot_options.drop_on_stop {
+            self.drop_slot(sql);
+        }
         result
+    }
+
+    /// `slot.drop.on.stop`. The walsender is on its way out.
+    fn drop_slot(&self, sql: &Sql) {
+        let name = &self.settings.slot;
+        let begun = Instant::now();
+        loop {
+            match slot::drop_slot(sql, name) {
+                Ok(()) => return tracing::info!(slot = name, "slot dropped"),
+                Err(_) if begun.elapsed() < SHUTDOWN_MARGIN => {
+                    std::thread::sleep(CHUNK_TIMEOUT);
+                }
+                Err(error) => {
+                    return tracing::warn!(slot = name, %error, "the slot cannot be dropped");
+                }
+            }
+        }
     }
 
     /// Another process was quicker, or the slot was lost a moment ago.

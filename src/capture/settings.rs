@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::capture::change::ValueSettings;
 use crate::capture::columns::ColumnRules;
 use crate::capture::filter::MessageFilter;
+use crate::capture::filter::NameList;
 use crate::capture::filter::TableFilter;
 use crate::capture::naming::Naming;
 use crate::capture::postgres::SourceSettings;
 use crate::capture::publisher::PublisherSettings;
+use crate::capture::replica_identity::IdentityRule;
 use crate::envelope::Operation;
 
 /// Settings of one capture, checked.
@@ -51,10 +53,16 @@ pub struct CaptureSettings {
     pub tombstones: bool,
     /// `extended.headers.enabled`: the `__debezium.context.*` headers.
     pub context_headers: bool,
-    /// `snapshot.mode`.
-    pub snapshot_mode: SnapshotMode,
-    /// `snapshot.max.threads`.
-    pub snapshot_threads: usize,
+    /// `snapshot.*`.
+    pub snapshot: SnapshotSettings,
+    /// `slot.*` and what else concerns the stream.
+    pub slot_options: SlotOptions,
+    /// `publish.via.partition.root`.
+    pub via_root: bool,
+    /// `replica.identity.autoset.values`.
+    pub identities: Vec<IdentityRule>,
+    /// `guardrail.collections.*`.
+    pub tables_limit: Option<TablesLimit>,
     /// Bytes that may wait between the source and the encoder.
     pub source_queue_bytes: usize,
     /// Times.
@@ -117,6 +125,64 @@ pub enum PublicationAutocreate {
     Disabled,
 }
 
+/// How tables are read.
+#[derive(Clone, Debug)]
+pub struct SnapshotSettings {
+    /// `snapshot.mode`.
+    pub mode: SnapshotMode,
+    /// If changes are lost because the slot's position does not fit ours, all is read again.
+    pub starts_over: bool,
+    /// `snapshot.max.threads`.
+    pub threads: usize,
+    /// `snapshot.include.collection.list`.
+    pub include: NameList,
+    /// `snapshot.select.statement.overrides`: tables, as `schema.table`, and their statements.
+    pub overrides: Vec<(String, String)>,
+    /// `snapshot.locking.mode=shared`: how long locks are waited for.
+    pub lock_timeout: Option<Duration>,
+    /// `snapshot.tables.order.by.row.count`.
+    pub order: RowCountOrder,
+    /// `snapshot.delay.ms`.
+    pub delay: Duration,
+    /// `streaming.delay.ms`.
+    pub streaming_delay: Duration,
+}
+
+/// Order of tables by their sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowCountOrder {
+    /// None.
+    Disabled,
+    /// Small ones first.
+    Ascending,
+    /// Large ones first.
+    Descending,
+}
+
+/// Options of the slot and of its stream.
+#[derive(Clone, Debug)]
+pub struct SlotOptions {
+    /// `slot.failover`.
+    pub failover: bool,
+    /// `slot.drop.on.stop`.
+    pub drop_on_stop: bool,
+    /// `slot.stream.params`.
+    pub stream_params: Vec<(String, String)>,
+    /// The server hears what is stored; not so with `lsn.flush.mode=manual`.
+    pub confirms: bool,
+    /// `xmin.fetch.interval.ms`; zero: not at all.
+    pub xmin_interval: Duration,
+}
+
+/// How many tables may be captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TablesLimit {
+    /// So many.
+    pub most: usize,
+    /// More are refused, not only warned of.
+    pub fails: bool,
+}
+
 /// When tables are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMode {
@@ -128,8 +194,6 @@ pub enum SnapshotMode {
     Always,
     /// Never.
     NoData,
-    /// Once, and again if the slot is lost.
-    WhenNeeded,
 }
 
 /// How long things may take.

@@ -9,7 +9,6 @@ use crate::capture::ConversionFailure;
 use crate::capture::Destination;
 use crate::capture::Heartbeat;
 use crate::capture::PublicationAutocreate;
-use crate::capture::SnapshotMode;
 use crate::capture::Times;
 use crate::capture::change::BinaryMode;
 use crate::capture::change::DecimalFormat;
@@ -26,6 +25,7 @@ use crate::capture::publisher::TopicCreation;
 use crate::config::ConfigError;
 use crate::config::RawConfig;
 use crate::config::file;
+use crate::config::reading;
 use crate::config::shaping;
 use crate::kafka::KafkaSettings;
 use crate::secret::Secret;
@@ -111,6 +111,9 @@ impl AgentConfig {
         let columns = shaping::columns(&mut raw);
         let messages = shaping::message_filter(&mut raw);
         let naming = shaping::naming(&mut raw, &prefix);
+        let snapshot = reading::snapshot(&mut raw);
+        let slot_options = reading::slot(&mut raw);
+        let identities = reading::identities(&mut raw);
         let skipped = shaping::skipped_operations(&mut raw);
         let values = value_settings(&mut raw);
         let errors = raw.take_errors();
@@ -119,12 +122,7 @@ impl AgentConfig {
             return Err(errors);
         };
         let capture = CaptureSettings {
-            autocreate: match raw.text("publication.autocreate.mode") {
-                "all_tables" => PublicationAutocreate::AllTables,
-                "no_tables" => PublicationAutocreate::NoTables,
-                "disabled" => PublicationAutocreate::Disabled,
-                _ => PublicationAutocreate::Filtered,
-            },
+            autocreate: autocreate(&raw),
             slot,
             publication,
             prefix,
@@ -146,12 +144,11 @@ impl AgentConfig {
             heartbeat: heartbeat(&raw),
             tombstones: raw.flag("tombstones.on.delete"),
             context_headers: raw.flag("extended.headers.enabled"),
-            snapshot_mode: match raw.text("snapshot.mode") {
-                "initial_only" => SnapshotMode::InitialOnly,
-                "no_data" => SnapshotMode::NoData,
-                _ => SnapshotMode::Initial,
-            },
-            snapshot_threads: count(&raw, "snapshot.max.threads"),
+            snapshot,
+            slot_options,
+            via_root: raw.flag("publish.via.partition.root"),
+            identities,
+            tables_limit: reading::tables_limit(&raw),
             source_queue_bytes: queue_bytes(&raw) / SOURCE_QUEUE_SHARE,
             times: times(&raw),
             slot_retries: u32::try_from(raw.number("slot.max.retries")).unwrap_or(u32::MAX),
@@ -171,6 +168,17 @@ fn count(raw: &RawConfig, name: &str) -> usize {
 
 fn queue_bytes(raw: &RawConfig) -> usize {
     count(raw, "max.queue.size.in.bytes")
+}
+
+fn autocreate(raw: &RawConfig) -> PublicationAutocreate {
+    let given = raw.given("publication.autocreate.mode").is_some();
+    match raw.text("publication.autocreate.mode") {
+        // A default never makes a publication that breaks the UPDATE of tables without identity.
+        "all_tables" if given => PublicationAutocreate::AllTables,
+        "no_tables" => PublicationAutocreate::NoTables,
+        "disabled" => PublicationAutocreate::Disabled,
+        _ => PublicationAutocreate::Filtered,
+    }
 }
 
 fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {

@@ -10,6 +10,7 @@
 mod agent;
 pub mod file;
 pub mod properties;
+mod reading;
 mod shaping;
 
 pub use agent::AgentConfig;

@@ -8,6 +8,7 @@ mod metadata;
 mod relations;
 mod repair;
 mod rows;
+mod xmin;
 
 pub(super) use repair::Repair;
 pub(super) use repair::needs_repair;
@@ -30,6 +31,7 @@ use crate::capture::encode_loop::metadata::Metadata;
 use crate::capture::encode_loop::relations::KnownRelation;
 use crate::capture::encode_loop::relations::Relations;
 use crate::capture::encode_loop::relations::agrees;
+use crate::capture::encode_loop::xmin::Xmin;
 use crate::capture::pgoutput::Begin;
 use crate::capture::pgoutput::Commit;
 use crate::capture::pgoutput::Framing;
@@ -112,6 +114,8 @@ pub(super) struct Encoder<'a> {
     metadata: Option<Metadata>,
     /// End of the last transaction, for `source.sequence`.
     last_commit: Option<Lsn>,
+    /// `catalog_xmin` of the slot, if it is asked for.
+    xmin: Xmin,
     /// Where the stream has to go on after a broken connection.
     resume_lsn: Lsn,
     source: SourceText,
@@ -153,6 +157,7 @@ impl<'a> Encoder<'a> {
             origin: None,
             messages: None,
             metadata: None,
+            xmin: Xmin::default(),
             last_commit: None,
             resume_lsn,
             source: SourceText::default(),
@@ -364,13 +369,14 @@ impl<'a> Encoder<'a> {
         if std::mem::replace(&mut transaction.rendered, true) {
             return;
         }
+        let xmin = self.xmin.get(&self.around.sql, self.around.settings);
         let origin = self.origin.as_ref().map(|(name, lsn)| (name.as_str(), *lsn));
         let fields = SourceFields {
             time: UnixMicros::from(transaction.begin.commit_time),
             snapshot: self.around.settings.values.streamed_marker(),
             last_commit: self.last_commit,
             xid: Some(u64::from(transaction.begin.xid.0)),
-            xmin: None,
+            xmin,
             origin,
             ordered: self.metadata.is_some(),
         };

@@ -166,7 +166,7 @@ pub struct Candidate {
 /// # Errors
 ///
 /// The server cannot be asked.
-pub fn candidates(sql: &Sql) -> Result<Vec<Candidate>, SourceError> {
+pub fn candidates(sql: &Sql, partitions: bool) -> Result<Vec<Candidate>, SourceError> {
     let rows = sql.query(
         "SELECT c.oid, n.nspname::text, c.relname::text, \
          (SELECT min(bad.reason) FROM ( \
@@ -184,13 +184,13 @@ pub fn candidates(sql: &Sql) -> Result<Vec<Candidate>, SourceError> {
             FROM pg_class l WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.relkind IN ('r', 'p') \
                AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))) bad) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1 OR NOT c.relispartition) \
          AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '_cdc') \
          AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%' \
          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
             AND d.objid = c.oid AND d.deptype = 'e') \
          ORDER BY 2, 3",
-        &[],
+        &[&partitions],
     )?;
     Ok(rows
         .iter()
@@ -202,13 +202,23 @@ pub fn candidates(sql: &Sql) -> Result<Vec<Candidate>, SourceError> {
         .collect())
 }
 
-/// The SQL that creates a publication of ours.
-pub fn create_command(name: &str, slot: &str, tables: &[TableName]) -> String {
-    let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
-    let list =
-        if quoted.is_empty() { String::new() } else { format!(" FOR TABLE {}", quoted.join(", ")) };
+/// The SQL that creates a publication of ours; `None` for all tables.
+pub fn create_command(
+    name: &str,
+    slot: &str,
+    tables: Option<&[TableName]>,
+    via_root: bool,
+) -> String {
+    let list = match tables {
+        None => " FOR ALL TABLES".to_owned(),
+        Some([]) => String::new(),
+        Some(tables) => {
+            let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
+            format!(" FOR TABLE {}", quoted.join(", "))
+        }
+    };
     format!(
-        "BEGIN; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = true); \
+        "BEGIN; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = {via_root}); \
          COMMENT ON PUBLICATION {name} IS {}; COMMIT",
         quote_literal(&format!("{MARK}{slot}")),
         name = quote_identifier(name),

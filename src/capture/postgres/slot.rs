@@ -134,12 +134,17 @@ pub fn create_slot(
     connection: &mut Connection,
     name: &str,
     temporary: bool,
+    failover: bool,
 ) -> Result<CreatedSlot, SourceError> {
     let temporary = if temporary { "TEMPORARY " } else { "" };
-    let option = if connection.server_version() >= 150_000 {
-        "(SNAPSHOT 'export')"
-    } else {
-        "EXPORT_SNAPSHOT"
+    let version = connection.server_version();
+    if failover && version < 170_000 {
+        tracing::warn!("slot.failover needs PostgreSQL 17 or later: the slot is an ordinary one");
+    }
+    let option = match version {
+        170_000.. if failover => "(SNAPSHOT 'export', FAILOVER true)",
+        150_000.. => "(SNAPSHOT 'export')",
+        _ => "EXPORT_SNAPSHOT",
     };
     let rows = connection.query(&format!(
         "CREATE_REPLICATION_SLOT {} {temporary}LOGICAL pgoutput {option}",

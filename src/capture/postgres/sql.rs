@@ -197,6 +197,17 @@ impl Sql {
         self.runtime.block_on(self.client.batch_execute(sql)).map_err(|error| failed(&error))
     }
 
+    /// Names of the columns that a query gives.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sql::query`].
+    pub fn columns(&self, query: &str) -> Result<Vec<String>, SourceError> {
+        let statement =
+            self.runtime.block_on(self.client.prepare(query)).map_err(|error| failed(&error))?;
+        Ok(statement.columns().iter().map(|column| column.name().to_owned()).collect())
+    }
+
     /// Why the connection ended; `None` while it lives.
     pub fn ended(&self) -> Option<Ended> {
         self.ended.borrow().clone()

@@ -229,7 +229,7 @@ impl<'a> Reading<'a> {
         mut table_done: impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
     ) -> Result<u64, CaptureError> {
         let jobs = self.jobs();
-        let threads = self.settings.snapshot_threads.clamp(1, jobs.len().max(1));
+        let threads = self.settings.snapshot.threads.clamp(1, jobs.len().max(1));
         let queue = Mutex::new(jobs.into_iter());
         let (sender, receiver) = crossbeam_channel::bounded::<Finished>(1024);
         let next_job = || {

@@ -9,6 +9,7 @@ use crate::capture::change::Fidelity;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication::PublishedTable;
+use crate::capture::settings::SnapshotSettings;
 use crate::table::TableName;
 use crate::table::quote_identifier;
 
@@ -53,8 +54,8 @@ pub(super) struct Job {
 pub(in crate::capture) fn plan(
     sql: &Sql,
     tables: &[(PublishedTable, TableFacts)],
-    pieces: bool,
-    fidelity: Fidelity,
+    (pieces, fidelity): (bool, Fidelity),
+    settings: &SnapshotSettings,
 ) -> Result<Vec<PlannedTable>, SourceError> {
     let mut planned = Vec::new();
     let generated = fidelity == Fidelity::Debezium;
@@ -64,6 +65,17 @@ pub(in crate::capture) fn plan(
             continue;
         }
         let shape = Shape::of_facts(facts, columns.iter().copied());
+        let name = facts.name.to_string();
+        if let Some((_, query)) = settings.overrides.iter().find(|(table, _)| *table == name) {
+            let ranges = vec![overridden(sql, query, &columns)?];
+            planned.push(PlannedTable {
+                name: facts.name.clone(),
+                shape,
+                estimated_rows: 0,
+                ranges,
+            });
+            continue;
+        }
         let leaves = leaves(sql, facts, fidelity)?;
         let estimated_rows = leaves.iter().map(|leaf| leaf.rows).sum();
         let list: Vec<String> =
@@ -76,6 +88,19 @@ pub(in crate::capture) fn plan(
         planned.push(PlannedTable { name: facts.name.clone(), shape, estimated_rows, ranges });
     }
     Ok(planned)
+}
+
+/// The rows that a statement of the user's gives; NULL for columns that it does not have.
+fn overridden(sql: &Sql, query: &str, columns: &[&ColumnFacts]) -> Result<String, SourceError> {
+    let known = sql.columns(query)?;
+    let list: Vec<String> = columns
+        .iter()
+        .map(|column| match known.contains(&column.name) {
+            true => format!("o.{}", quote_identifier(&column.name)),
+            false => "NULL".to_owned(),
+        })
+        .collect();
+    Ok(format!("COPY (SELECT {} FROM ({query}) AS o) TO STDOUT", list.join(", ")))
 }
 
 /// The columns that the publication sends, so that reads and stream have the same. Without a list
