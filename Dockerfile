@@ -4,13 +4,15 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ make pkg-co
 WORKDIR /build
 COPY . .
 RUN cargo build --release --locked --bin cdc-agent
+RUN tests/support/install.sh duckdb
 
 FROM debian:trixie-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates libssl3t64 zlib1g \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3t64 libstdc++6 zlib1g \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /var/lib/cdc-agent --create-home cdc-agent
 COPY --from=build /build/target/release/cdc-agent /usr/local/bin/
+COPY --from=build /build/target/servers/duckdb/libduckdb.so /usr/local/lib/cdc-agent/
 USER cdc-agent
 WORKDIR /var/lib/cdc-agent
 EXPOSE 8383

