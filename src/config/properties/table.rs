@@ -170,7 +170,9 @@ pub(super) const SUBJECTS: &[Subject] = &[
                     "publication.autocreate.mode",
                     Choice(&["all_tables", "disabled", "filtered", "no_tables"]),
                     "filtered",
-                    Different("a publication is created of tables with a usable identity only"),
+                    Different(
+                        "all_tables holds only if it is said; a default gives one of the tables with a usable identity",
+                    ),
                     "What to do if the publication does not exist.",
                 ),
                 "all_tables",
