@@ -24,6 +24,15 @@ use crate::time::UnixMicros;
 /// How long the loop waits for room in the queue before it looks at feedback again.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(5);
 
+/// Written data that has not reached the server for so long is stuck.
+const UNHEARD_AFTER: Duration = Duration::from_millis(300);
+
+/// How much is read then, though the queue is full: enough for the kernel to open the window again.
+const RELIEF_BYTES: usize = 1 << 20;
+
+/// The most that the queue may hold beyond its bound for that.
+const RELIEF_BYTES_MAX: usize = 16 << 20;
+
 /// Chunks between reader and encoder, bounded in bytes.
 #[derive(Debug)]
 pub(super) struct ChunkQueue {
@@ -119,6 +128,7 @@ impl StreamLoop<'_> {
         let mut confirmed = self.deliveries.stored_lsn();
         let mut due = Instant::now();
         let mut asked = false;
+        let mut relief = Relief::default();
         loop {
             self.health.turn("reader");
             // 1. The end, because nothing may hold it up.
@@ -134,7 +144,8 @@ impl StreamLoop<'_> {
                 asked = false;
             }
             // 3. A pause while there is no room or reading has stopped: the server then waits too.
-            if self.stop.is_requested() || !self.queue.has_room() {
+            let full = !self.queue.has_room();
+            if self.stop.is_requested() || (full && !relief.is_due(stream, self.queue)?) {
                 self.ended.wait(ROOM_TIMEOUT);
                 continue;
             }
@@ -144,6 +155,7 @@ impl StreamLoop<'_> {
                 Incoming::Frames { chunk, reply_requested } => {
                     asked |= reply_requested;
                     self.metrics.received_bytes.inc_by(chunk.bytes().len() as u64);
+                    relief.has_read(chunk.bytes().len());
                     self.queue.push(chunk);
                 }
             }
@@ -159,5 +171,44 @@ impl StreamLoop<'_> {
             flush_lsn,
             client_time: PgTimestamp::from(UnixMicros::now()),
         })
+    }
+}
+
+/// Keeps feedback flowing while nothing is read for want of room.
+///
+/// When the kernel's buffer is full to the brim it drops what arrives, and with it the
+/// acknowledgements of what we write: nothing new is sent then until somebody reads, and the server
+/// takes us for dead. Whether it comes to that depends on what was under way when the buffer became
+/// full, so that one reading of some more, or a few, ends it for good.
+#[derive(Debug, Default)]
+struct Relief {
+    /// Since when something that was written has not reached the server.
+    unheard: Option<Instant>,
+    /// Bytes that may still be read.
+    left: usize,
+}
+
+impl Relief {
+    /// Whether to read though the queue is full.
+    fn is_due(
+        &mut self,
+        stream: &ReplicationStream,
+        queue: &ChunkQueue,
+    ) -> Result<bool, SourceError> {
+        if queue.sender.is_full() || queue.bytes() > queue.bytes_max + RELIEF_BYTES_MAX {
+            return Ok(false);
+        }
+        if self.left == 0 {
+            let unheard = stream.is_unheard()?;
+            self.unheard = self.unheard.filter(|_| unheard).or(unheard.then(Instant::now));
+            if self.unheard.is_some_and(|since| since.elapsed() > UNHEARD_AFTER) {
+                *self = Relief { unheard: None, left: RELIEF_BYTES };
+            }
+        }
+        Ok(self.left > 0)
+    }
+
+    fn has_read(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
     }
 }

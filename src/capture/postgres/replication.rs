@@ -173,6 +173,15 @@ impl ReplicationStream {
         Ok(Incoming::Frames { chunk, reply_requested: scanned.reply_requested })
     }
 
+    /// Whether something that was written has not reached the server yet.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended.
+    pub fn is_unheard(&self) -> Result<bool, SourceError> {
+        self.stream.socket().is_unheard().map_err(|error| closed(DURING, &error))
+    }
+
     /// Reports positions to the server.
     ///
     /// # Errors

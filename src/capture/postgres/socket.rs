@@ -22,6 +22,7 @@ use tokio::io::AsyncWrite;
 
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::Place;
+use crate::capture::postgres::socket_option::unacknowledged_bytes;
 
 /// Receive buffer asked of the kernel: room for a walsender to run ahead while we encode.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -119,6 +120,15 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both).ok(),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Both).ok(),
         };
+    }
+
+    /// Whether the peer's kernel has not acknowledged all that was written. One on this machine
+    /// always has.
+    pub(super) fn is_unheard(&self) -> io::Result<bool> {
+        match self {
+            Socket::Tcp(stream) => Ok(unacknowledged_bytes(stream)? > 0),
+            Socket::Unix(_) => Ok(false),
+        }
     }
 
     /// How long a read may wait; `None` for ever.

@@ -1,6 +1,7 @@
-//! The one socket option that no safe library names: the low-water mark of reads.
+//! What no safe library names of sockets: the low-water mark of reads, and how much of what was
+//! written is not acknowledged.
 
-#![allow(unsafe_code, reason = "setsockopt with SO_RCVLOWAT")]
+#![allow(unsafe_code, reason = "setsockopt with SO_RCVLOWAT, ioctl with SIOCOUTQ")]
 
 use std::io;
 use std::os::fd::AsFd;
@@ -22,4 +23,19 @@ pub(super) fn set_receive_low_water_mark(socket: &impl AsFd, bytes: i32) -> io::
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bytes written to a TCP connection that the peer's kernel has not acknowledged.
+pub(super) fn unacknowledged_bytes(socket: &impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for the duration of the call, because `socket` is borrowed;
+    // SIOCOUTQ, which has the number of TIOCOUTQ, writes one c_int to where the pointer points.
+    let result = unsafe {
+        libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, std::ptr::from_mut(&mut bytes))
+    };
+    if result == 0 {
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
