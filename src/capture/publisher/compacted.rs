@@ -10,7 +10,6 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
 
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::kafka::client_config;
@@ -20,12 +19,14 @@ use crate::kafka::KafkaSettings;
 /// How long the whole reading may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The latest value of every key in partition 0; keys that ended in a tombstone are absent. Empty
-/// if the topic does not exist.
+/// The latest value of every key in partition 0; keys that ended in a tombstone are absent.
+///
+/// **A topic that does not exist is an error and never an empty one**: a broker that has just come
+/// back knows none of its topics for a moment.
 ///
 /// # Errors
 ///
-/// No broker answers, or it refuses.
+/// No broker answers, it refuses, or it does not know the topic.
 pub fn read_compacted(
     settings: &KafkaSettings,
     topic: &str,
@@ -43,7 +44,6 @@ pub fn read_compacted(
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let (low, high) = match consumer.fetch_watermarks(topic, 0, Duration::from_secs(15)) {
         Ok(marks) => marks,
-        Err(error) if is_missing(&error) => return Ok(BTreeMap::new()),
         Err(error) => return Err(failed(error)),
     };
     let mut found = BTreeMap::new();
@@ -75,15 +75,4 @@ pub fn read_compacted(
         brokers: settings.brokers.clone(),
         reason: format!("{during}: no end in {} s", READ_TIMEOUT.as_secs()),
     })
-}
-
-fn is_missing(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-        )
-    )
 }
