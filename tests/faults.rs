@@ -233,7 +233,6 @@ impl Frozen {
         let slot = source::slot(postgres, "frozen").expect("the slot is there");
         assert_eq!(slot.confirmed, self.confirmed, "confirmed while nothing is acknowledged");
         let walsenders = postgres.walsender_pids();
-        println!("{:?} reply age {:?} {:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 100000, postgres.query_one("postgres", "SELECT string_agg((clock_timestamp() - reply_time)::text || ' ' || coalesce(a.wait_event, 'none'), ',') FROM pg_stat_replication JOIN pg_stat_activity a USING (pid)"), agent.metric("cdc_agent_source_queue_bytes"));
         assert!(
             slot.active && walsenders == self.walsenders,
             "the walsender has gone; the agent's log ends:\n{}\nand the server's:\n{}",
