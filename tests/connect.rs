@@ -47,6 +47,8 @@ const ACCESS: &[&str] = &[
     "hostssl all postgres all cert",
     "hostssl all somebody_else all cert",
     "host all somebody_else all reject",
+    "local all peer_of_nobody peer",
+    "local all root peer",
 ];
 
 /// What the agent needs in each database: a publication that is not its own, so that no case reads a
@@ -514,6 +516,141 @@ fn every_method_of_authentication_takes_the_right_password_only() {
     server.check(&server.pairs("nobody_at_all", ""), nobody);
 }
 
+/// What the agent's own connections say, beside the state of TLS.
+#[test]
+fn names_and_options_reach_both_kinds_of_connection() {
+    let server = with_tls();
+    for (name, more, variables) in [
+        ("of_the_string", "application_name=of_the_string", &[("PGAPPNAME", "of_nobody")][..]),
+        ("of_the_variable", "", &[("PGAPPNAME", "of_the_variable")]),
+        ("cdc-agent", "", &[]),
+    ] {
+        let slot = format!("named_{}", name.replace('-', "_"));
+        let mut invocation = Invocation::new("--to=file:out --state=state --http=none")
+            .argument("--publication=captured")
+            .argument("--topic-prefix=p")
+            .argument(format!("--slot={slot}"))
+            .set("snapshot.mode", "no_data")
+            .dsn(server.pairs("anybody", more))
+            .variable("PGOPTIONS", "-c work_mem=4321kB -c search_path=elsewhere");
+        for (variable, value) in variables {
+            invocation = invocation.variable(variable, value);
+        }
+        let mut running = invocation.start();
+        running.wait_streaming();
+        let sql = format!(
+            "SELECT string_agg(a.application_name, ' ' ORDER BY a.application_name) \
+             FROM pg_replication_slots s JOIN pg_stat_activity w ON w.pid = s.active_pid \
+             JOIN pg_stat_activity a ON a.client_addr = w.client_addr AND a.usename = w.usename \
+             WHERE s.slot_name = '{slot}' AND a.application_name = w.application_name"
+        );
+        let found = server.postgres.query_one("postgres", &sql);
+        assert_eq!(found, Some(format!("{name} {name}")), "{more} {variables:?}");
+        running.terminate().expect(0, &[]);
+        server.postgres.execute("postgres", &format!("SELECT pg_drop_replication_slot('{slot}')"));
+    }
+    // An option that the session would not start with shows that it reaches the server.
+    let bad = server.pairs("anybody", "options='-c work_mem=nonsense'");
+    server.check(&bad, Refused(78, &["invalid value for parameter \"work_mem\"", "PGOPTIONS"]));
+    let escaped = server.pairs("anybody", r"options='-c application_name=a\\ b'");
+    server.check(&escaped, Tls);
+}
+
+#[test]
+fn require_auth_names_the_methods_that_will_do() {
+    let server = with_tls();
+    let right = format!("password={}", quoted(&password()));
+    let not = |what: &'static str| -> [&'static str; 2] { [what, "and require_auth forbids it"] };
+    let (clear, md5, scram, nothing) =
+        (not("a password in clear"), not("an md5 hash"), not("for SCRAM"), not("for nothing"));
+    for (role, allowed, expected) in [
+        ("scram", "scram-sha-256", Tls),
+        ("scram", "md5,scram-sha-256", Tls),
+        ("scram", "md5", Refused(77, &scram)),
+        ("scram", "!scram-sha-256", Refused(77, &scram)),
+        ("md5", "md5", Tls),
+        ("md5", "!password,!none", Tls),
+        ("md5", "scram-sha-256", Refused(77, &md5)),
+        ("cleartext", "password", Tls),
+        ("cleartext", "!password", Refused(77, &clear)),
+        ("cleartext", "scram-sha-256", Refused(77, &clear)),
+        ("anybody", "none", Tls),
+        ("anybody", "scram-sha-256,none", Tls),
+        ("anybody", "scram-sha-256", Refused(77, &nothing)),
+        ("anybody", "gss", Refused(77, &nothing)),
+        ("anybody", "everything", Refused(78, &["require_auth", "scram-sha-256, gss"])),
+        ("anybody", "md5,!none", Refused(78, &["require_auth", "all methods or none with !"])),
+    ] {
+        let dsn = server.pairs(role, &format!("require_auth={allowed} {right}"));
+        server.check_alone(&dsn, expected, |invocation| invocation);
+    }
+}
+
+#[test]
+fn certificates_that_are_revoked_are_refused() {
+    let server = with_tls();
+    let certificates = server.postgres.certificates();
+    let own = |list: &Path| format!("sslcrl={}", list.display());
+    let revoked = Refused(78, &["certificate: Revoked", "its authority has revoked it (sslcrl)"]);
+    for mode in ["verify-ca", "verify-full", "require"] {
+        let pairs =
+            |more: &str| server.pairs("only_tls", &format!("{} {more}", verifying(server, mode)));
+        server.check(&pairs(&own(&certificates.nothing_revoked)), Tls);
+        server.check(&pairs(&own(&certificates.server_revoked)), revoked);
+        let outdated = Refused(78, &["expired", "give a list in sslcrl that is valid"]);
+        server.check(&pairs(&own(&certificates.outdated_list)), outdated);
+        server.check_with(&pairs(""), Tls, |invocation| {
+            invocation.copy(".postgresql/root.crl", &certificates.nothing_revoked, 0o644)
+        });
+        server.check_with(&pairs(""), revoked, |invocation| {
+            invocation.copy(".postgresql/root.crl", &certificates.server_revoked, 0o644)
+        });
+    }
+    // A folder, as `openssl rehash` leaves it.
+    let hash = Command::new("openssl")
+        .args(["crl", "-noout", "-hash", "-in"])
+        .arg(&certificates.server_revoked)
+        .output()
+        .expect("openssl is installed");
+    let name = format!("lists/{}.r0", String::from_utf8_lossy(&hash.stdout).trim());
+    let folder = server.pairs("anybody", &verifying(server, "verify-ca"));
+    let folder = format!("{folder} sslcrldir=lists");
+    server.check_with(&folder, revoked, |invocation| {
+        invocation.copy(&name, &certificates.server_revoked, 0o644)
+    });
+    server.check_with(&folder, Tls, |invocation| {
+        invocation.copy(&name, &certificates.nothing_revoked, 0o644)
+    });
+    // libpq leaves these out without a word.
+    for more in ["sslcrl=no/such.crl", "sslcrldir=no/such"] {
+        let dsn = server.pairs("anybody", &format!("{} {more}", verifying(server, "verify-ca")));
+        let missing = Refused(78, &["sslcrl", "no/such", "No such file"]);
+        server.check_alone(&dsn, missing, |invocation| invocation);
+    }
+    let alone = server.pairs("anybody", &format!("sslmode=require {}", own(&certificates.ca)));
+    server.check_alone(&alone, Refused(78, &["without sslrootcert"]), |invocation| invocation);
+}
+
+/// The socket tells the server who we are.
+#[test]
+fn peers_are_known_by_their_socket() {
+    let server = with_tls();
+    let socket = server.postgres.socket_dir().display().to_string();
+    let me = String::from_utf8(Command::new("id").arg("-un").output().expect("id").stdout);
+    let me = me.expect("a name").trim().to_owned();
+    server.postgres.execute(
+        "postgres",
+        &format!(
+            "CREATE ROLE {me} LOGIN REPLICATION; CREATE ROLE peer_of_nobody LOGIN REPLICATION"
+        ),
+    );
+    let dsn = |more: &str| format!("host={socket} port={} dbname=postgres {more}", server.port());
+    server.check(&dsn("user=peer_of_nobody"), Refused(77, &["Peer authentication failed"]));
+    server.check(&dsn(&format!("user={me}")), Plain);
+    // Nobody says who we are: the system does.
+    server.check(&dsn(""), Plain);
+}
+
 #[test]
 fn scram_is_bound_to_tls_as_channel_binding_says() {
     let server = with_tls();
@@ -595,8 +732,9 @@ fn connection_strings_are_read_as_libpq_reads_them() {
     }
     // libpq can do these, and whoever asks for them must know that they are not done here.
     for (more, parts) in [
-        ("require_auth=scram-sha-256", &["require_auth", "not supported"]),
-        ("sslcrl=some.crl", &["sslcrl", "not supported"]),
+        ("requirepeer=postgres", &["requirepeer", "not supported"]),
+        ("sslpassword=x", &["sslpassword", "not supported"]),
+        ("gssencmode=require", &["gssencmode", "disable or prefer"]),
         ("ssl_min_protocol_version=TLSv1.3", &["ssl_min_protocol_version", "TLSv1.2"]),
     ] {
         let dsn = server.pairs("anybody", more);
@@ -736,8 +874,13 @@ fn the_environment_and_its_files_are_read_as_libpq_reads_them() {
         let invocation = base(invocation).variable("PGPASSWORD", &right);
         invocation.variable("PGOPTIONS", "-c no_such_setting=1")
     });
-    server.check_alone("", Refused(78, &["PGREQUIREAUTH", "not supported"]), |invocation| {
-        base(invocation).variable("PGPASSWORD", &right).variable("PGREQUIREAUTH", "scram-sha-256")
+    // psql of 15 does not know this one.
+    server.check_alone("", Refused(77, &["SCRAM, and require_auth"]), |invocation| {
+        base(invocation).variable("PGPASSWORD", &right).variable("PGREQUIREAUTH", "!scram-sha-256")
+    });
+    server.check_with("", Refused(69, &["does not answer in time"]), |invocation| {
+        let silent = stranger(b"").to_string();
+        base(invocation).variable("PGPORT", &silent).variable("PGCONNECT_TIMEOUT", "2")
     });
 
     // Password files.

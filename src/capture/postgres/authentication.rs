@@ -12,6 +12,7 @@ use crate::capture::postgres::SourceError;
 use crate::capture::postgres::connect::Refusal;
 use crate::capture::postgres::connect::Refused;
 use crate::capture::postgres::connection::Connection;
+use crate::capture::postgres::require_auth::Method;
 use crate::capture::postgres::settings::ChannelBinding;
 use crate::capture::postgres::settings::SourceSettings;
 use crate::capture::postgres::tls;
@@ -29,6 +30,17 @@ enum Request {
     Sasl(Vec<String>),
 }
 
+impl Request {
+    fn method(&self) -> Method {
+        match self {
+            Request::Done => Method::None,
+            Request::Cleartext => Method::Password,
+            Request::Md5(_) => Method::Md5,
+            Request::Sasl(_) => Method::Scram,
+        }
+    }
+}
+
 /// Answers the server's requests until it is satisfied.
 pub(super) fn authenticate(
     connection: &mut Connection,
@@ -36,8 +48,16 @@ pub(super) fn authenticate(
 ) -> Result<(), Refusal> {
     let settings = refused.settings;
     let mut proven = false;
+    let mut asked = false;
     loop {
-        match request(connection, refused)? {
+        let request = request(connection, refused)?;
+        let method = request.method();
+        if !(settings.require_auth.allows(method) || (asked && method == Method::None)) {
+            let reason = format!("the server asks for {method}, and require_auth forbids it");
+            return Err(refuse(settings, &reason).into());
+        }
+        asked = true;
+        match request {
             Request::Done if settings.channel_binding == ChannelBinding::Require && !proven => {
                 return Err(refuse(
                     settings,

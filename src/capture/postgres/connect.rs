@@ -124,9 +124,7 @@ impl Connection {
                     let error = io::Error::other(rustls::Error::AlertReceived(alert));
                     tls_failed(self.host(), &error)
                 }
-                None => {
-                    unreachable(self.host(), &format!("it ended while {during}: {reason}")).into()
-                }
+                None => unreachable(self.host(), &format!("while {during}: {reason}")).into(),
             },
             error => Refusal { error, ..refusal },
         }
@@ -345,7 +343,7 @@ pub(super) fn reach(settings: &SourceSettings, host: &Host) -> Result<Socket, So
 }
 
 /// What the system says, without what only programmers need.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             "it does not answer in time (connect.timeout.ms)".to_owned()

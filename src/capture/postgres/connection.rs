@@ -302,5 +302,5 @@ impl Connection {
 }
 
 pub(super) fn closed(during: &'static str, error: &io::Error) -> SourceError {
-    SourceError::Closed { during, reason: error.to_string() }
+    SourceError::Closed { during, reason: super::connect::reason(error) }
 }

@@ -8,6 +8,7 @@ use crate::capture::postgres::conninfo;
 use crate::capture::postgres::conninfo::ConnInfo;
 use crate::capture::postgres::conninfo::PasswordFile;
 use crate::capture::postgres::conninfo::PasswordFor;
+use crate::capture::postgres::require_auth::RequireAuth;
 use crate::secret::Secret;
 
 /// libpq's `sslmode`.
@@ -129,10 +130,16 @@ pub struct SourceSettings {
     pub ssl_direct: bool,
     /// Certificates of known authorities; `system` for the operating system's.
     pub ssl_root_cert: Option<String>,
+    /// Lists of certificates that are revoked, in one file.
+    pub ssl_crl: Option<PathBuf>,
+    /// The same, in a folder.
+    pub ssl_crl_dir: Option<PathBuf>,
     /// Our certificate.
     pub ssl_cert: Option<PathBuf>,
     /// Its key.
     pub ssl_key: Option<PathBuf>,
+    /// By which methods the server may let us in.
+    pub require_auth: RequireAuth,
     /// Whether SCRAM is bound to the TLS connection.
     pub channel_binding: ChannelBinding,
     /// How the server's views name us.
@@ -190,8 +197,14 @@ impl SourceSettings {
             ssl_mode: ssl_mode(info)?,
             ssl_direct: direct,
             ssl_root_cert: info.get("sslrootcert").map(str::to_owned),
+            ssl_crl: info.get("sslcrl").map(PathBuf::from),
+            ssl_crl_dir: info.get("sslcrldir").map(PathBuf::from),
             ssl_cert: info.get("sslcert").map(PathBuf::from),
             ssl_key: info.get("sslkey").map(PathBuf::from),
+            require_auth: match info.get("require_auth") {
+                Some(text) => RequireAuth::parse(text)?,
+                None => RequireAuth::Any,
+            },
             channel_binding: channel_binding(info)?,
             application_name: info.get("application_name").unwrap_or(application_name).to_owned(),
             connect_timeout: timeout,

@@ -1,5 +1,6 @@
 //! Sockets: TCP and Unix alike, with and without TLS.
 
+use std::collections::VecDeque;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -194,6 +195,12 @@ const TLS_READ_BYTES: usize = 256 << 10;
 impl BufferedSocket {
     fn new(socket: Socket) -> Self {
         BufferedSocket { socket, buffer: vec![0; TLS_READ_BYTES], start: 0, end: 0 }
+    }
+
+    /// The socket, and what has been read from it and not been asked for.
+    pub(super) fn into_parts(self) -> (Socket, VecDeque<u8>) {
+        let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+        (self.socket, unread.iter().copied().collect())
     }
 }
 

@@ -1,7 +1,5 @@
 //! Ordinary SQL beside the replication connection, on tokio-postgres.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +8,14 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 use tokio_postgres::Row;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
-use crate::capture::postgres::connect;
-use crate::capture::postgres::connect::Refusal;
-use crate::capture::postgres::connect::Refused;
-use crate::capture::postgres::connect::ServerKind;
-use crate::capture::postgres::connect::pinned_settings;
-use crate::capture::postgres::settings::ChannelBinding;
+use crate::capture::postgres::handover::Handover;
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::SourceSettings;
-use crate::capture::postgres::socket::AsyncStream;
-use crate::capture::postgres::tls;
 use crate::capture::wire::ServerError;
 
 /// A connection for queries, usable from threads outside the runtime.
@@ -61,51 +49,20 @@ impl Sql {
     ///
     /// As [`super::Connection::open`].
     pub fn open(settings: &SourceSettings, runtime: &Handle) -> Result<Self, SourceError> {
-        connect::first_host(settings, |host, with_tls| {
-            Self::attempt(settings, host, with_tls, runtime)
-        })
+        Self::hand_over(Connection::open(settings, Purpose::Sql)?, runtime)
     }
 
-    fn attempt(
-        settings: &SourceSettings,
-        host: &Host,
-        with_tls: bool,
-        runtime: &Handle,
-    ) -> Result<Self, Refusal> {
-        let mut socket = connect::reach(settings, host)?;
-        if with_tls {
-            connect::ask_for_tls(settings, host, &mut socket)?;
-        }
-        let config = config(settings, host, with_tls);
-        let tls = if with_tls { Some(tls::client_config(settings)?) } else { None };
-        let started = runtime.block_on(async {
-            let stream = socket
-                .into_async()
-                .map_err(|error| Refusal::from(connect::unreachable(host, &error.to_string())))?;
-            let start = start(&config, stream, tls.map(|tls| (tls, host)));
-            match tokio::time::timeout(settings.connect_timeout, start).await {
-                Ok(Ok(started)) => Ok(Some(started)),
-                Ok(Err(error)) => match error.as_db_error() {
-                    Some(server) => {
-                        let refused = Refused { settings, purpose: Purpose::Sql };
-                        Err(refused.by(server_error(server), host))
-                    }
-                    None => Ok(None),
-                },
-                Err(_) => {
-                    let reason = "it does not answer in time (connect.timeout.ms)";
-                    Err(connect::unreachable(host, reason).into())
-                }
-            }
+    fn hand_over(connection: Connection, runtime: &Handle) -> Result<Self, SourceError> {
+        let (host, server_version) = (connection.host().clone(), connection.server_version());
+        let failed = |reason: String| SourceError::Closed { during: "connecting", reason };
+        let (client, connection) = runtime.block_on(async {
+            let stream = Handover::new(connection.into_stream())
+                .map_err(|error| failed(error.to_string()))?;
+            // It is let in already, as whoever it says it is.
+            let mut config = tokio_postgres::Config::new();
+            config.user("us").ssl_mode(tokio_postgres::config::SslMode::Disable);
+            config.connect_raw(stream, NoTls).await.map_err(|error| failed(describe(&error)))
         })?;
-        let Some(Started { client, server, connection }) = started else {
-            // What tokio-postgres says beside the server's errors is of no known kind: a connection
-            // of our own meets the same and can tell.
-            Connection::attempt(settings, host, with_tls, Purpose::Sql)?.close();
-            let reason = "it ended while a session began";
-            return Err(connect::unreachable(host, reason).into());
-        };
-        server.check(settings.target, host)?;
         let (sender, ended) = watch::channel(None);
         runtime.spawn(async move {
             let ended = match connection.await {
@@ -119,15 +76,8 @@ impl Sql {
             };
             sender.send_replace(Some(ended));
         });
-        let sql = Sql {
-            client: Arc::new(client),
-            runtime: runtime.clone(),
-            ended,
-            host: host.clone(),
-            server_version: server.version,
-        };
-        sql.execute(&pinned_settings(sql.server_version))?;
-        Ok(sql)
+        let client = Arc::new(client);
+        Ok(Sql { client, runtime: runtime.clone(), ended, host, server_version })
     }
 
     /// The host that answered.
@@ -222,71 +172,6 @@ impl Sql {
             }
         });
     }
-}
-
-/// A socket of either kind.
-type Stream = Box<dyn AsyncStream>;
-
-/// A session that has begun.
-struct Started {
-    client: Client,
-    server: ServerKind,
-    /// Has to be polled for anything to happen.
-    connection: Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>,
-}
-
-/// Has tokio-postgres begin a session on a stream on which TLS, if it is given, has been agreed.
-async fn start(
-    config: &tokio_postgres::Config,
-    stream: Stream,
-    tls: Option<(Arc<rustls::ClientConfig>, &Host)>,
-) -> Result<Started, tokio_postgres::Error> {
-    let Some((tls, host)) = tls else { return start_with(config, stream, NoTls).await };
-    let mut connector = MakeRustlsConnect::new((*tls).clone());
-    let made = MakeTlsConnect::<Stream>::make_tls_connect(&mut connector, &host.name);
-    match made {
-        Ok(tls) => start_with(config, stream, tls).await,
-        Err(never) => match never {},
-    }
-}
-
-async fn start_with<T>(
-    config: &tokio_postgres::Config,
-    stream: Stream,
-    tls: T,
-) -> Result<Started, tokio_postgres::Error>
-where
-    T: TlsConnect<Stream>,
-    T::Stream: Send + 'static,
-{
-    let (client, connection) = config.connect_raw(stream, tls).await?;
-    let mut server = ServerKind::default();
-    for name in ["server_version", "in_hot_standby", "default_transaction_read_only"] {
-        server.note(name, connection.parameter(name).unwrap_or_default());
-    }
-    Ok(Started { client, server, connection: Box::pin(connection) })
-}
-
-fn config(settings: &SourceSettings, host: &Host, with_tls: bool) -> tokio_postgres::Config {
-    use tokio_postgres::config;
-    let mut config = tokio_postgres::Config::new();
-    config.user(&settings.user).dbname(&settings.database);
-    config.application_name(&settings.application_name);
-    if let Some(password) = &host.password {
-        config.password(password.reveal());
-    }
-    if let Some(options) = &settings.options {
-        config.options(options);
-    }
-    // The server has been asked already.
-    config.ssl_negotiation(config::SslNegotiation::Direct);
-    config.ssl_mode(if with_tls { config::SslMode::Require } else { config::SslMode::Disable });
-    config.channel_binding(match settings.channel_binding {
-        ChannelBinding::Disable => config::ChannelBinding::Disable,
-        ChannelBinding::Prefer => config::ChannelBinding::Prefer,
-        ChannelBinding::Require => config::ChannelBinding::Require,
-    });
-    config
 }
 
 /// The error with its causes, in one line.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem;
 use rustls_pki_types::pem::PemObject;
@@ -78,6 +79,50 @@ pub(super) fn authorities(
         Some(path) => certificates(Path::new(path), "sslrootcert").map(Some),
         None => default_file("root.crt").map(|path| certificates(&path, "sslrootcert")).transpose(),
     }
+}
+
+/// Lists of revoked certificates; none if nobody gives any.
+///
+/// libpq takes a file that is not there for an empty one; ours is refused, because whoever names it
+/// relies on it.
+pub(super) fn revocations(
+    settings: &SourceSettings,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, SourceError> {
+    let mut lists = Vec::new();
+    let file = settings.ssl_crl.clone().or_else(|| default_file("root.crl"));
+    if let Some(path) = file {
+        read_lists(&path, "sslcrl", &mut lists)?;
+    }
+    if let Some(folder) = &settings.ssl_crl_dir {
+        let fail =
+            |error: std::io::Error| broken("sslcrldir", &format!("{}: {error}", folder.display()));
+        for entry in std::fs::read_dir(folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            // Named by a hash and a number, as `openssl rehash` does it.
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            if ending.strip_prefix('r').is_some_and(|number| number.parse::<u32>().is_ok()) {
+                read_lists(&path, "sslcrldir", &mut lists)?;
+            }
+        }
+    }
+    Ok(lists)
+}
+
+fn read_lists(
+    path: &Path,
+    setting: &str,
+    lists: &mut Vec<CertificateRevocationListDer<'static>>,
+) -> Result<(), SourceError> {
+    let fail = |reason: &str| broken(setting, &format!("{}: {reason}", path.display()));
+    let before = lists.len();
+    let found = CertificateRevocationListDer::pem_file_iter(path);
+    for list in found.map_err(|error| fail(&error.to_string()))? {
+        lists.push(list.map_err(|error| fail(&error.to_string()))?);
+    }
+    if lists.len() == before {
+        return Err(fail("it holds no list of revoked certificates in PEM form"));
+    }
+    Ok(())
 }
 
 fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, SourceError> {

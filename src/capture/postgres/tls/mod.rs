@@ -55,8 +55,10 @@ fn verifier(
     match authorities {
         Some(certificates) => {
             let names = settings.ssl_mode == SslMode::VerifyFull;
-            verifier::Verifier::of(algorithms, certificates, names)
-                .map_err(|error| broken("sslrootcert", &error.to_string()))
+            let lists = files::revocations(settings)?;
+            let verifier = verifier::Verifier::of(algorithms, certificates, names)
+                .map_err(|error| broken("sslrootcert", &error.to_string()))?;
+            verifier.refusing(lists).map_err(|error| broken("sslcrl", &error))
         }
         None if insists => Err(SourceError::configuration(
             format!(
@@ -66,6 +68,9 @@ fn verifier(
             ),
             "give sslrootcert=FILE, or sslrootcert=system with sslmode=verify-full",
         )),
+        None if settings.ssl_crl.is_some() || settings.ssl_crl_dir.is_some() => {
+            Err(broken("sslcrl", "it is of no use without sslrootcert"))
+        }
         None => Ok(verifier::Verifier::any(algorithms)),
     }
 }
@@ -100,6 +105,14 @@ pub(super) fn handshake_failed(host: &Host, error: &io::Error) -> Option<SourceE
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         ) => "renew the server's certificate, and check the clock of this machine",
+        rustls::Error::InvalidCertificate(CertificateError::Revoked) => {
+            "renew the server's certificate: its authority has revoked it (sslcrl)"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. },
+        ) => "give a list in sslcrl that is valid and of the authority that signed the server's",
         rustls::Error::AlertReceived(_) => {
             "check that the server's ssl_ca_file knows the authority of our certificate (sslcert), \
              that it is still valid, and sslmode"

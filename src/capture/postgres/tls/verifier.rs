@@ -1,10 +1,13 @@
 //! Whether a server is the one that was meant, as libpq's `sslmode` asks.
 
+use std::sync::Arc;
+
 use rustls::CertificateError;
 use rustls::DigitallySignedStruct;
 use rustls::Error;
 use rustls::RootCertStore;
 use rustls::SignatureScheme;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
 use rustls::client::danger::ServerCertVerifier;
@@ -13,6 +16,7 @@ use rustls::crypto;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::ParsedCertificate;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::ServerName;
 use rustls_pki_types::UnixTime;
 
@@ -32,6 +36,8 @@ pub(super) struct Verifier {
 struct Trusted {
     store: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
+    /// Looks chains up in lists of what is revoked, if any are given.
+    webpki: Option<Arc<WebPkiServerVerifier>>,
     /// It must name the host too.
     names: bool,
 }
@@ -57,7 +63,31 @@ impl Verifier {
         if added == 0 {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }
-        Ok(Verifier { algorithms, trusted: Some(Trusted { store, certificates, names }) })
+        let trusted = Trusted { store, certificates, webpki: None, names };
+        Ok(Verifier { algorithms, trusted: Some(trusted) })
+    }
+
+    /// The same, but for certificates that these lists name, or that no list covers.
+    ///
+    /// # Errors
+    ///
+    /// One of them is no list that can be read.
+    pub(super) fn refusing(
+        mut self,
+        revocations: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<Self, String> {
+        let Some(trusted) = self.trusted.as_mut().filter(|_| !revocations.is_empty()) else {
+            return Ok(self);
+        };
+        let provider = Arc::new(crypto::ring::default_provider());
+        let roots = Arc::new(trusted.store.clone());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .with_crls(revocations)
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(|error| error.to_string())?;
+        trusted.webpki = Some(verifier);
+        Ok(self)
     }
 
     /// Whether a handshake's signature was made by the key of a certificate that webpki cannot
@@ -88,6 +118,7 @@ impl Trusted {
         now: UnixTime,
     ) -> Result<(), Error> {
         let decoded = Certificate::decode(certificate).ok_or(CertificateError::BadEncoding)?;
+        self.check_revocation((certificate, intermediates), &decoded, host, now)?;
         if self.certificates.iter().any(|known| **known == **certificate) {
             // It vouches for itself, as a self-signed one does.
             in_time(&decoded, now)?;
@@ -120,6 +151,30 @@ impl Trusted {
             }));
         }
         Ok(())
+    }
+}
+
+impl Trusted {
+    fn check_revocation(
+        &self,
+        (certificate, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        decoded: &Certificate,
+        host: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(webpki) = &self.webpki else { return Ok(()) };
+        let itself = self.certificates.iter().any(|known| **known == **certificate);
+        if itself || decoded.is_version_1() {
+            // webpki cannot look these up; to let them pass would be to forget the lists.
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        match webpki.verify_server_cert(certificate, intermediates, host, &[], now) {
+            // The name is looked at last, and by a rule of our own.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(()),
+            result => result.map(drop),
+        }
     }
 }
 

@@ -7,12 +7,19 @@ use std::path::PathBuf;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
+use rcgen::CertificateRevocationListParams;
 use rcgen::DnType;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::IsCa;
 use rcgen::Issuer;
+use rcgen::KeyIdMethod;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
+use rcgen::RevokedCertParams;
+use rcgen::SerialNumber;
+
+/// Number of the server's certificate.
+const SERVER: u64 = 4711;
 
 /// Files in PEM. Keys are readable by their owner only.
 #[derive(Debug, Clone)]
@@ -27,6 +34,12 @@ pub struct Certificates {
     pub expired_server_cert: PathBuf,
     /// Its key.
     pub expired_server_key: PathBuf,
+    /// The authority's list of revoked certificates, which is empty.
+    pub nothing_revoked: PathBuf,
+    /// One that names the server's certificate.
+    pub server_revoked: PathBuf,
+    /// One of that kind that was due to be replaced long ago.
+    pub outdated_list: PathBuf,
     /// A client's certificate; its common name is the role.
     pub client_cert: PathBuf,
     /// Its key.
@@ -49,8 +62,9 @@ impl Certificates {
         let authority = Authority::new("cdc-testkit CA");
         let stranger = Authority::new("cdc-testkit stranger");
         let hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-        let (server_cert, server_key) =
-            authority.sign("localhost", hosts.clone(), ExtendedKeyUsagePurpose::ServerAuth);
+        let mut server = params("localhost", hosts.clone(), ExtendedKeyUsagePurpose::ServerAuth);
+        server.serial_number = Some(SerialNumber::from(SERVER));
+        let (server_cert, server_key) = authority.issue(server);
         let (expired_cert, expired_key) = authority.sign_for_the_past("localhost", hosts);
         let (client_cert, client_key) =
             authority.sign(role, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth);
@@ -62,6 +76,9 @@ impl Certificates {
             server_key: write(dir, "server.key", &server_key),
             expired_server_cert: write(dir, "expired-server.crt", &expired_cert),
             expired_server_key: write(dir, "expired-server.key", &expired_key),
+            nothing_revoked: write(dir, "nothing-revoked.crl", &authority.list(None, 2100)),
+            server_revoked: write(dir, "server-revoked.crl", &authority.list(Some(SERVER), 2100)),
+            outdated_list: write(dir, "outdated.crl", &authority.list(None, 2002)),
             client_cert: write(dir, "client.crt", &client_cert),
             client_key: write(dir, "client.key", &client_key),
             wrong_ca: write(dir, "wrong-ca.crt", &stranger.pem),
@@ -101,6 +118,26 @@ impl Authority {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2001, 1, 2);
         self.issue(params)
+    }
+
+    /// A list of revoked certificates by their numbers, good until this year.
+    fn list(&self, revoked: Option<u64>, until: i32) -> String {
+        let revoked = revoked.map(|number| RevokedCertParams {
+            serial_number: SerialNumber::from(number),
+            revocation_time: rcgen::date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2001, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.into_iter().collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list can be signed");
+        list.pem().expect("a list has a text")
     }
 
     fn issue(&self, params: CertificateParams) -> (String, String) {
