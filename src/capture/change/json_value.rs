@@ -115,7 +115,7 @@ fn write_rare(
         Kind::Bit => out.extend_from_slice(match text {
             b"1" => b"true",
             b"0" => b"false",
-            b"" => b"null",
+            b"" => return Err(ValueError::NotRepresentable { what: "an empty bit string" }),
             _ => return Err(ValueError::Syntax { expected: "one bit" }),
         }),
         Kind::Bits => {
@@ -507,16 +507,26 @@ fn vector(
 }
 
 /// A map with keys that are not strings is an array of pairs in JSON.
+/// Debezium's schema has 16 bits for dimensions and indexes of a sparse vector.
+const BEYOND_16_BITS: ValueError = ValueError::OutOfRange { target: "16 bits" };
+
+fn small(index: &[u8]) -> Result<(), ValueError> {
+    let number = std::str::from_utf8(index).ok().and_then(|text| text.parse::<i16>().ok());
+    number.map(drop).ok_or(BEYOND_16_BITS)
+}
+
 fn sparse_vector(text: &[u8], spelling: Spelling, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut pairs = Vec::new();
     let dimensions = spatial::sparse_vector(text, |index, number| {
         pairs.extend_from_slice(if pairs.is_empty() { b"[" } else { b",[" });
+        small(index)?;
         digits(index, &mut pairs)?;
         pairs.push(b',');
         json::float64(spatial::float(number)?, spelling.floats, &mut pairs);
         pairs.push(b']');
         Ok(())
     })?;
+    let dimensions = i16::try_from(dimensions).map_err(|_| BEYOND_16_BITS)?;
     out.extend_from_slice(b"{\"dimensions\":");
     json::integer(i64::from(dimensions), out);
     out.extend_from_slice(b",\"vector\":[");
