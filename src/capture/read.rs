@@ -106,12 +106,12 @@ impl Reader<'_> {
     pub(super) fn again(
         &self,
         connection: &mut Connection,
-        confirmed: Lsn,
+        (confirmed, first_epoch): (Lsn, u64),
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
         let mut known = match state.take() {
             Some(known) => known,
-            None => State { slot: self.slot_state(1), ..State::default() },
+            None => State { slot: self.slot_state(first_epoch), ..State::default() },
         };
         if !self.reads_data() {
             self.complete(&mut known, confirmed)?;
@@ -221,6 +221,7 @@ impl Reader<'_> {
             order_options: self.captured.order_options(settings),
             read_attempts: 0,
             complete: false,
+            dropped: false,
             lsn: Lsn::ZERO,
         }
     }

@@ -45,7 +45,7 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
         return Err(in_use(&sql, &settings)?.into());
     }
     let pipeline = Pipeline::connect(&settings, runtime, &Metrics::default(), &Health::default())?;
-    let state = pipeline.store.load()?;
+    let state = pipeline.store.load()?.filter(|state| !state.slot.dropped);
     let publication = publication::find_publication(&sql, &settings.publication)?;
     let tables = publication::published_tables(&sql, &settings.publication)?.len();
     Ok(Belongings { settings, sql, slot, publication, tables, pipeline, state })

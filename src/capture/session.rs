@@ -102,7 +102,7 @@ impl Session<'_> {
             }
         }
         // After the slot: whoever confirms stores before, so that what is stored is never behind.
-        let mut state = self.pipeline.store.load()?;
+        let (mut state, first_epoch) = self.load_state()?;
         let identity = slot::identify_system(&mut connection)?;
         if let Some(state) = &state {
             resume::check_identity(&mut connection, self.settings, &identity, state)?;
@@ -135,11 +135,11 @@ impl Session<'_> {
                 reader.fresh(&mut connection, epoch, &mut state)?
             }
             Start::Fresh { epoch } => {
-                let read = reader.fresh(&mut connection, epoch, &mut state);
+                let read = reader.fresh(&mut connection, epoch.max(first_epoch), &mut state);
                 read.inspect_err(|error| self.withdraw(&sql, error))?
             }
             Start::ReadAgain { confirmed } => {
-                reader.again(&mut connection, confirmed, &mut state)?
+                reader.again(&mut connection, (confirmed, first_epoch), &mut state)?
             }
             Start::Stream { from } => {
                 reader.new_tables(state.as_mut())?;
@@ -160,6 +160,14 @@ impl Session<'_> {
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stop.wait(self.settings.snapshot.streaming_delay);
         self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+    }
+
+    /// What is stored, and the epoch of a first read: above what was dropped before.
+    fn load_state(&self) -> Result<(Option<State>, u64), CaptureError> {
+        Ok(match self.pipeline.store.load()? {
+            Some(state) if state.slot.dropped => (None, state.slot.epoch + 1),
+            state => (state, 1),
+        })
     }
 
     /// `snapshot.mode=always`: at the first connection of a process everything is read again, in a

@@ -173,11 +173,8 @@ impl StateStore for FileStore {
         })
     }
 
-    fn forget(&self, _state: &State, _receipt: Receipt) -> Result<Stored, PublishError> {
-        match std::fs::remove_file(&self.path) {
-            Ok(()) => Ok(Stored::Now),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Now),
-            Err(error) => Err(self.failed(&error)),
-        }
+    fn forget(&self, state: &State, _receipt: Receipt) -> Result<Stored, PublishError> {
+        let dropped = State { slot: state.slot.after_drop(), ..State::default() };
+        self.change(|state| *state = dropped)
     }
 }

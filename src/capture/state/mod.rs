@@ -59,9 +59,26 @@ pub struct SlotState {
     pub read_attempts: u64,
     /// Every table has been read and every read is acknowledged: streaming may begin.
     pub complete: bool,
+    /// Slot and publication were dropped by us: nothing but the epoch counts any more. The records
+    /// of that epoch are still there, and a new read has to stand above them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
     /// Everything before it is acknowledged; nothing after it has been confirmed.
     #[serde(with = "lsn_text")]
     pub lsn: Lsn,
+}
+
+impl SlotState {
+    /// What remains when the slot is dropped.
+    fn after_drop(&self) -> Self {
+        SlotState {
+            version: STATE_VERSION,
+            slot: self.slot.clone(),
+            epoch: self.epoch,
+            dropped: true,
+            ..SlotState::default()
+        }
+    }
 }
 
 /// Layout of the records that this version writes.

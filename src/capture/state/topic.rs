@@ -132,6 +132,6 @@ impl StateStore for TopicStore {
         for table in state.tables.keys() {
             self.put(&self.key(Some(table)), None::<&TableState>, Receipt::Nobody)?;
         }
-        self.put(&self.key(None), None::<&SlotState>, receipt)
+        self.put(&self.key(None), Some(&state.slot.after_drop()), receipt)
     }
 }
