@@ -164,7 +164,8 @@ impl Scene {
             let keyless_first = self.order == Order::KeylessFirst;
             let is_reading = |agent: &Agent| {
                 agent.metric("cdc_agent_snapshot_running") == Some(1.0)
-                    && (!keyless_first || agent.whole_log().contains("table=shop.page_views rows="))
+                    && (!keyless_first
+                        || agent.whole_log().contains("table read table=shop.page_views"))
             };
             self.agent.wait(run::LONG, "the agent to read tables", |agent| {
                 is_reading(agent) || agent.logged(STREAMING)
@@ -182,7 +183,7 @@ impl Scene {
     fn kill_while_overtaken(&mut self, victims: &[Victim]) {
         for victim in victims {
             self.agent.wait(run::LONG, "changes that were overtaken", |agent| {
-                is_overtaken(agent) || agent.logged(REACHED)
+                is_overtaken(agent) || agent.logged(REACHED) || !was_overtaken(agent)
             });
             std::thread::sleep(Duration::from_millis(self.rng.u64(..400)));
             if !is_overtaken(&self.agent) {
@@ -360,6 +361,11 @@ const OVERTAKEN: &str = "changes that were overtaken by an interrupted read are 
 
 /// And when it has sent them.
 const REACHED: &str = "the stream has reached the reads";
+
+/// Whether the stream begins with what an interrupted read has overtaken, or has not begun.
+fn was_overtaken(agent: &Agent) -> bool {
+    agent.logged(OVERTAKEN) || !agent.logged(STREAMING)
+}
 
 /// Whether changes are sent that an interrupted read has overtaken.
 fn is_overtaken(agent: &Agent) -> bool {
