@@ -22,6 +22,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
+use cdc_agent::capture::postgres::SourceSettings;
+use cdc_agent::capture::postgres::Sql;
+use cdc_agent::capture::postgres::conninfo::ConnInfo;
 use cdc_testkit::process;
 use cdc_testkit::servers::postgres::Postgres;
 use cdc_testkit::servers::postgres::PostgresOptions;
@@ -631,6 +634,44 @@ fn certificates_that_are_revoked_are_refused() {
     server.check_alone(&alone, Refused(78, &["without sslrootcert"]), |invocation| invocation);
 }
 
+/// A session that our own connection has begun is carried on by tokio-postgres, through buffers of
+/// TLS that are much smaller than what goes through them, and from several threads at once.
+#[test]
+fn much_goes_through_a_session_that_was_handed_over() {
+    const BYTES: i32 = 3_000_000;
+    let server = with_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for mode in ["disable", "require"] {
+        let info = ConnInfo::parse(&server.pairs("anybody", &format!("sslmode={mode}")));
+        let settings = SourceSettings::new(&info.expect("it is good"), "much").expect("they are");
+        let sql = Sql::open(&settings, runtime.handle()).expect("it connects");
+        let answers = std::thread::scope(|scope| {
+            let threads = ["a", "b", "c"].map(|letter| {
+                let sql = &sql;
+                scope.spawn(move || {
+                    let given = letter.repeat(usize::try_from(BYTES).expect("it is positive"));
+                    let text = "SELECT length($1), md5($1) = md5(repeat($2, $3)), repeat($2, $3)";
+                    let row = sql.query_one(text, &[&given, &letter, &BYTES]);
+                    let row = row.unwrap_or_else(|error| panic!("{error}: {:?}", sql.ended()));
+                    let same = row.get::<_, &str>(2) == given;
+                    (row.get::<_, i32>(0), row.get::<_, bool>(1), same)
+                })
+            });
+            threads.map(|thread| thread.join().expect("no panic"))
+        });
+        assert_eq!(answers, [(BYTES, true, true); 3], "{mode}");
+        // Its end is told, and why.
+        let pid: i32 = sql.query_one("SELECT pg_backend_pid()", &[]).expect("an answer").get(0);
+        server.postgres.execute("postgres", &format!("SELECT pg_terminate_backend({pid})"));
+        process::wait_until(invocation::PATIENCE, "the end to be told", || sql.ended().is_some());
+        assert!(sql.ended().is_some_and(|ended| ended.shutdown), "{:?}", sql.ended());
+    }
+}
+
 /// The socket tells the server who we are.
 #[test]
 fn peers_are_known_by_their_socket() {
@@ -732,10 +773,9 @@ fn connection_strings_are_read_as_libpq_reads_them() {
     }
     // libpq can do these, and whoever asks for them must know that they are not done here.
     for (more, parts) in [
-        ("requirepeer=postgres", &["requirepeer", "not supported"]),
         ("sslpassword=x", &["sslpassword", "not supported"]),
         ("gssencmode=require", &["gssencmode", "disable or prefer"]),
-        ("ssl_min_protocol_version=TLSv1.3", &["ssl_min_protocol_version", "TLSv1.2"]),
+        ("max_protocol_version=3.2", &["max_protocol_version", "3.0"]),
     ] {
         let dsn = server.pairs("anybody", more);
         server.check_alone(&dsn, Refused(78, parts), |invocation| invocation);
@@ -796,6 +836,69 @@ fn hosts_are_tried_in_their_order() {
     let file = line(dead, "not this one") + &line(b_port, &password());
     let scram = list(&[dead, b_port], "").replace("anybody", "scram");
     b.check_with(&scram, Plain, |invocation| invocation.file(".pgpass", &file, 0o600));
+}
+
+#[test]
+fn versions_of_tls_and_the_servers_owner_are_what_is_asked_for() {
+    let server = with_tls();
+    let version = |more: &str, found: &str| {
+        let slot = format!("tls_{}", process::free_port());
+        let dsn = server.pairs("anybody", &format!("sslmode=require {more}"));
+        let sql = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        if let Some(psql) = psql() {
+            let invocation = Invocation::new("");
+            let mut command = invocation.surroundings(&psql);
+            let output = command.args(["-X", "-A", "-t", "-c", sql, "-d", &dsn]).output();
+            let said = output.expect("psql can be started").stdout;
+            assert_eq!(String::from_utf8_lossy(&said).trim(), found, "libpq's answer to {more}");
+        }
+        let mut running = Invocation::new("--to=file:out --state=state --http=none")
+            .argument("--publication=captured")
+            .argument("--topic-prefix=p")
+            .argument(format!("--slot={slot}"))
+            .set("snapshot.mode", "no_data")
+            .set("application.name", &slot)
+            .dsn(dsn)
+            .start();
+        running.wait_streaming();
+        let sql = format!(
+            "SELECT string_agg(s.version, ' ') FROM pg_stat_activity a JOIN pg_stat_ssl s \
+             USING (pid) WHERE a.application_name = '{slot}'"
+        );
+        let both = server.postgres.query_one("postgres", &sql);
+        assert_eq!(both, Some(format!("{found} {found}")), "{more}");
+        running.terminate().expect(0, &[]);
+        server.postgres.execute("postgres", &format!("SELECT pg_drop_replication_slot('{slot}')"));
+    };
+    version("ssl_min_protocol_version=TLSv1.2", "TLSv1.3");
+    version("ssl_min_protocol_version=TLSv1.3", "TLSv1.3");
+    version("ssl_max_protocol_version=TLSv1.2", "TLSv1.2");
+    version("ssl_min_protocol_version=TLSv1 ssl_max_protocol_version=TLSv1.3", "TLSv1.3");
+    version("sslsni=0", "TLSv1.3");
+    for (more, part) in [
+        ("ssl_max_protocol_version=TLSv1.1", "ssl_max_protocol_version"),
+        ("ssl_min_protocol_version=3", "ssl_min_protocol_version"),
+        (
+            "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            "ssl_min_protocol_version",
+        ),
+    ] {
+        let dsn = server.pairs("anybody", &format!("sslmode=require {more}"));
+        server.check(&dsn, Refused(78, &[part]));
+    }
+
+    let socket = server.postgres.socket_dir().display().to_string();
+    let owner = Command::new("stat").args(["-c", "%U"]).arg(server.postgres.data_dir()).output();
+    let owner = String::from_utf8(owner.expect("stat").stdout).expect("a name");
+    let dsn = |peer: &str| {
+        let port = server.port();
+        format!("host={socket} port={port} dbname=postgres user=anybody requirepeer={peer}")
+    };
+    server.check(&dsn(owner.trim()), Plain);
+    let other = Refused(78, &["requirepeer", "\"nobody_at_all\"", owner.trim()]);
+    server.check(&dsn("nobody_at_all"), other);
+    // Only sockets of this machine know their peer.
+    server.check(&server.pairs("anybody", "requirepeer=nobody_at_all"), Tls);
 }
 
 /// Takes connections for ever, and says this to each.

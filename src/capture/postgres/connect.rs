@@ -16,6 +16,7 @@ use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::SourceSettings;
 use crate::capture::postgres::settings::SslMode;
 use crate::capture::postgres::settings::TargetSession;
+use crate::capture::postgres::settings::user_name;
 use crate::capture::postgres::socket::Socket;
 use crate::capture::postgres::socket::Stream;
 use crate::capture::postgres::tls;
@@ -337,6 +338,18 @@ pub(super) fn reach(settings: &SourceSettings, host: &Host) -> Result<Socket, So
     let failed = |error: io::Error| unreachable(host, &reason(&error));
     let timeout = Some(settings.connect_timeout);
     let socket = Socket::connect(host, settings.connect_timeout).map_err(failed)?;
+    let peer = socket.peer().map_err(failed)?;
+    if let (Some(expected), Some(uid)) = (&settings.require_peer, peer) {
+        let found = user_name(uid).unwrap_or_else(|| uid.to_string());
+        if found != *expected {
+            return Err(SourceError::configuration(
+                format!(
+                    "the server at {host} runs as \"{found}\", and requirepeer is \"{expected}\""
+                ),
+                "correct requirepeer (PGREQUIREPEER), or find out whose server that is",
+            ));
+        }
+    }
     socket.set_read_timeout(timeout).map_err(failed)?;
     socket.set_write_timeout(timeout).map_err(failed)?;
     Ok(socket)

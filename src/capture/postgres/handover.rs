@@ -168,12 +168,14 @@ impl AsyncWrite for Tls {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = self.connection.writer().write(bytes)?;
-        let sent = self.poll_send(context)?;
-        match count {
-            // No room in its buffer: it is asked again when the socket has some.
-            0 if sent.is_pending() && !bytes.is_empty() => Poll::Pending,
-            count => Poll::Ready(Ok(count)),
+        loop {
+            let count = self.connection.writer().write(bytes)?;
+            let sent = self.poll_send(context)?;
+            if count > 0 || bytes.is_empty() {
+                return Poll::Ready(Ok(count));
+            }
+            // Its buffer was full: there is room as soon as the socket has taken some.
+            ready!(sent);
         }
     }
 

@@ -134,10 +134,16 @@ pub struct SourceSettings {
     pub ssl_crl: Option<PathBuf>,
     /// The same, in a folder.
     pub ssl_crl_dir: Option<PathBuf>,
+    /// Whether TLS 1.2 and 1.3 may be used.
+    pub ssl_versions: (bool, bool),
+    /// Whether the server is told by which name we call it.
+    pub ssl_sni: bool,
     /// Our certificate.
     pub ssl_cert: Option<PathBuf>,
     /// Its key.
     pub ssl_key: Option<PathBuf>,
+    /// The system's user that a server on a Unix socket has to run as.
+    pub require_peer: Option<String>,
     /// By which methods the server may let us in.
     pub require_auth: RequireAuth,
     /// Whether SCRAM is bound to the TLS connection.
@@ -199,8 +205,15 @@ impl SourceSettings {
             ssl_root_cert: info.get("sslrootcert").map(str::to_owned),
             ssl_crl: info.get("sslcrl").map(PathBuf::from),
             ssl_crl_dir: info.get("sslcrldir").map(PathBuf::from),
+            ssl_versions: ssl_versions(info)?,
+            ssl_sni: match info.get("sslsni") {
+                None | Some("1") => true,
+                Some("0") => false,
+                Some(text) => return Err(wrong("sslsni", text, "0 or 1")),
+            },
             ssl_cert: info.get("sslcert").map(PathBuf::from),
             ssl_key: info.get("sslkey").map(PathBuf::from),
+            require_peer: info.get("requirepeer").map(str::to_owned),
             require_auth: match info.get("require_auth") {
                 Some(text) => RequireAuth::parse(text)?,
                 None => RequireAuth::Any,
@@ -254,6 +267,27 @@ fn ssl_mode(info: &ConnInfo) -> Result<SslMode, String> {
             return Err(wrong("sslmode", text, expected));
         }
     })
+}
+
+/// Whether 1.2 and 1.3 lie between the bounds; older versions are not done here.
+fn ssl_versions(info: &ConnInfo) -> Result<(bool, bool), String> {
+    let number = |name: &str| match info.get(name) {
+        None => Ok(None),
+        Some("TLSv1") => Ok(Some(0)),
+        Some("TLSv1.1") => Ok(Some(1)),
+        Some("TLSv1.2") => Ok(Some(2)),
+        Some("TLSv1.3") => Ok(Some(3)),
+        Some(text) => Err(wrong(name, text, "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3")),
+    };
+    let (least, most) = ("ssl_min_protocol_version", "ssl_max_protocol_version");
+    let (low, high) = (number(least)?.unwrap_or(2), number(most)?.unwrap_or(3));
+    if high < 2 {
+        return Err(wrong(most, info.get(most).unwrap_or_default(), "TLSv1.2 or later"));
+    }
+    if low > high {
+        return Err(wrong(least, info.get(least).unwrap_or_default(), &format!("at most {most}")));
+    }
+    Ok(((low..=high).contains(&2), (low..=high).contains(&3)))
 }
 
 fn channel_binding(info: &ConnInfo) -> Result<ChannelBinding, String> {
@@ -357,7 +391,12 @@ fn give_passwords(hosts: &mut [Host], info: &ConnInfo, database: &str, user: &st
 /// The operating system's name for the user of this process.
 fn system_user() -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    user_name(std::fs::metadata("/proc/self").ok()?.uid())
+}
+
+/// The operating system's name for a user.
+pub(super) fn user_name(uid: u32) -> Option<String> {
+    let uid = uid.to_string();
     let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -23,6 +23,7 @@ use tokio::io::AsyncWrite;
 
 use crate::capture::postgres::settings::Host;
 use crate::capture::postgres::settings::Place;
+use crate::capture::postgres::socket_option::peer_user;
 use crate::capture::postgres::socket_option::unacknowledged_bytes;
 
 /// Receive buffer asked of the kernel: room for a walsender to run ahead while we encode.
@@ -104,6 +105,14 @@ impl Socket {
                 Box::new(tokio::net::UnixStream::from_std(stream)?)
             }
         })
+    }
+
+    /// The system's user at the other end; `None` on a network, which knows no users.
+    pub(super) fn peer(&self) -> io::Result<Option<u32>> {
+        match self {
+            Socket::Tcp(_) => Ok(None),
+            Socket::Unix(stream) => peer_user(stream).map(Some),
+        }
     }
 
     /// A second handle on the same connection.

@@ -1,7 +1,7 @@
-//! What no safe library names of sockets: the low-water mark of reads, and how much of what was
-//! written is not acknowledged.
+//! What no safe library names of sockets: the low-water mark of reads, how much of what was written
+//! is not acknowledged, and who is at the other end.
 
-#![allow(unsafe_code, reason = "setsockopt with SO_RCVLOWAT, ioctl with SIOCOUTQ")]
+#![allow(unsafe_code, reason = "SO_RCVLOWAT, SIOCOUTQ, SO_PEERCRED")]
 
 use std::io;
 use std::os::fd::AsFd;
@@ -38,4 +38,22 @@ pub(super) fn unacknowledged_bytes(socket: &impl AsFd) -> io::Result<usize> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The user of the process at the other end of a Unix socket.
+pub(super) fn peer_user(socket: &impl AsFd) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(12);
+    // SAFETY: the descriptor is open for the duration of the call, because `socket` is borrowed;
+    // both pointers are of values that outlive the call, and `length` is the first one's size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            std::ptr::from_mut(&mut peer).cast(),
+            &mut length,
+        )
+    };
+    if result == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
 }

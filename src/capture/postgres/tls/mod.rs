@@ -27,8 +27,12 @@ use crate::capture::postgres::settings::SslMode;
 pub(super) fn client_config(settings: &SourceSettings) -> Result<Arc<ClientConfig>, SourceError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
+    let (tls12, tls13) = settings.ssl_versions;
+    let versions = [(tls12, &rustls::version::TLS12), (tls13, &rustls::version::TLS13)];
+    let versions: Vec<&rustls::SupportedProtocolVersion> =
+        versions.into_iter().filter(|(wanted, _)| *wanted).map(|(_, version)| version).collect();
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(|error| broken("TLS", &error.to_string()))?;
     let verifier = verifier(settings, algorithms)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
@@ -38,6 +42,7 @@ pub(super) fn client_config(settings: &SourceSettings) -> Result<Arc<ClientConfi
             .map_err(|error| broken("sslcert and sslkey", &error.to_string()))?,
         None => builder.with_no_client_auth(),
     };
+    config.enable_sni = settings.ssl_sni;
     if settings.ssl_direct {
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
