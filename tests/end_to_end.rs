@@ -162,10 +162,12 @@ impl Scene {
         let others = victims.iter().copied().filter(|victim| *victim != Victim::Agent);
         for victim in others.chain([Victim::Agent]) {
             let keyless_first = self.order == Order::KeylessFirst;
+            // The table after the one without a key is said to be read when what is known of that
+            // one is stored.
             let is_reading = |agent: &Agent| {
                 agent.metric("cdc_agent_snapshot_running") == Some(1.0)
                     && (!keyless_first
-                        || agent.whole_log().contains("table read table=shop.page_views"))
+                        || agent.whole_log().contains("table read table=shop.order_lines"))
             };
             self.agent.wait(run::LONG, "the agent to read tables", |agent| {
                 is_reading(agent) || agent.logged(STREAMING)
@@ -381,7 +383,7 @@ fn check_thoroughly(version: u32, order: Order) {
     scene.rng.shuffle(&mut victims);
     match order {
         Order::ByName => scene.kill_while_reading(&victims),
-        Order::KeylessFirst => scene.kill_while_reading(&[Victim::Broker]),
+        Order::KeylessFirst => scene.kill_while_reading(&[]),
     }
     if order == Order::KeylessFirst {
         scene.rng.shuffle(&mut victims);
