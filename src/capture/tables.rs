@@ -172,7 +172,10 @@ impl Tables {
         &self,
         shapes: impl Iterator<Item = &'a Shape>,
     ) -> Result<(), CaptureError> {
-        let topics: Vec<TopicSpec> = shapes.map(|shape| self.topic(shape)).collect();
+        let mut topics: Vec<TopicSpec> = shapes.map(|shape| self.topic(shape)).collect();
+        // Several tables may share one.
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        topics.dedup();
         Ok(self.publisher.prepare(&topics)?)
     }
 

@@ -138,6 +138,12 @@ fn wait_until_published(agent: &mut Daemon, server: &Postgres, port: u16) {
 
 /// Drops a slot, once nobody uses it, and a database.
 pub fn clean(server: &Postgres, database: &str, slot: &str) {
+    free_slot(server, slot);
+    server.drop_database(database);
+}
+
+/// Drops a slot, once nobody uses it.
+pub fn free_slot(server: &Postgres, slot: &str) {
     let active =
         format!("SELECT count(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'");
     process::wait_until(PATIENCE, "the slot is free", || {
@@ -150,5 +156,4 @@ pub fn clean(server: &Postgres, database: &str, slot: &str) {
              WHERE slot_name = '{slot}'"
         ),
     );
-    server.drop_database(database);
 }

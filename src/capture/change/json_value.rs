@@ -526,7 +526,6 @@ fn sparse_vector(text: &[u8], spelling: Spelling, out: &mut Vec<u8>) -> Result<(
         pairs.push(b']');
         Ok(())
     })?;
-    let dimensions = i16::try_from(dimensions).map_err(|_| BEYOND_16_BITS)?;
     out.extend_from_slice(b"{\"dimensions\":");
     json::integer(i64::from(dimensions), out);
     out.extend_from_slice(b",\"vector\":[");

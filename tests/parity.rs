@@ -1,0 +1,265 @@
+//! Goal: who follows a database beside a real Debezium sees no difference.
+//!
+//! Method: PostgreSQL, two Kafkas, and Kafka Connect with Debezium. Debezium and our agent follow
+//! the same database at the same time, through slots of their own, with the same connector JSON
+//! and the same topic prefix; then every record of both is compared byte by byte: topic, key,
+//! value, headers, order within a partition, partition of records with a key. Only what is not
+//! determined is left out: version, wall clocks, the moment of the snapshot, the id of the run, the
+//! commit before the first. Known differences are those of `tests/oracle/expected.rs`.
+//!
+//! The scripts are recorded cases and those of a seeded generator of schemas, transactions and
+//! settings. `CASE=name,name` and `SEED=n` run those only; `SEEDS=n` with `--ignored` runs every
+//! case on every version and so many seeds; `SHOW=1` prints what both said.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    unreachable_pub,
+    dead_code,
+    reason = "a test may panic, in its helpers too, and tells what it finds"
+)]
+
+// Cases and comparison are the other test's.
+#[path = "oracle/json.rs"]
+mod json;
+#[path = "oracle/records.rs"]
+mod records;
+#[path = "oracle/case.rs"]
+mod case;
+#[path = "oracle/run.rs"]
+mod run;
+#[path = "oracle/compare.rs"]
+mod compare;
+#[path = "oracle/expected.rs"]
+mod expected;
+#[path = "parity/mask.rs"]
+mod mask;
+#[path = "parity/judge.rs"]
+mod judge;
+#[path = "parity/script.rs"]
+mod script;
+#[path = "parity/follow.rs"]
+mod follow;
+#[path = "parity/generator.rs"]
+mod generator;
+#[path = "parity/columns.rs"]
+mod columns;
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use cdc_testkit::servers::postgres::Postgres;
+use cdc_testkit::topics::TopicRecord;
+use follow::Run;
+use follow::Side;
+use script::Script;
+
+/// Scripts that run at the same time.
+const THREADS: usize = 3;
+
+/// Differences that are shown of one script.
+const SHOWN: usize = 12;
+
+/// Cases of every kind, for every day.
+const EVERY_DAY: &[&str] = &[
+    "column_mask_hash",
+    "events_ddl_midstream_schemas",
+    "events_key_change",
+    "events_toast",
+    "message_key_columns_full",
+    "naming_SchemaRegexTopicNamingStrategy",
+    "provide_transaction_metadata",
+    "types_no_schema",
+];
+
+/// Seeds for every day.
+const SEEDS_EVERY_DAY: u64 = 4;
+
+/// Cases that cannot run side by side: they end the worker's task, or need what is refused.
+fn is_possible(case: &case::Case) -> bool {
+    let connector = case.connector();
+    let refused = ["transforms", "signal.data.collection"];
+    !case.is_refused() && !connector.iter().any(|(name, _)| refused.contains(&name.as_str()))
+}
+
+#[test]
+fn ours_is_debezium() {
+    let cases = std::env::var("CASE").unwrap_or_default();
+    let seed: Option<u64> = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let wanted = |name: &str| match cases.as_str() {
+        "" => seed.is_none() && EVERY_DAY.contains(&name),
+        "all" => true,
+        names => names.split(',').any(|wanted| wanted == name),
+    };
+    let mut scripts: Vec<Script> = case::all()
+        .iter()
+        .filter(|case| wanted(&case.name) && is_possible(case))
+        .map(Script::of_case)
+        .collect();
+    match seed {
+        Some(seed) => scripts.push(generator::script(seed)),
+        None if cases.is_empty() => scripts.extend((1..=SEEDS_EVERY_DAY).map(generator::script)),
+        None => {}
+    }
+    follow(scripts, 15, &Side::debezium(), &Side::ours());
+}
+
+#[test]
+#[ignore = "every case on every version, and as many seeds as SEEDS says"]
+fn ours_is_debezium_everywhere() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let first = number("FIRST", 1);
+    let seeds = first..first + number("SEEDS", 20);
+    let (left, right) = (Side::debezium(), Side::ours());
+    let scalar = |name: &str| ["types_", "events_"].iter().any(|start| name.starts_with(start));
+    for version in [15, 14, 16, 17, 18] {
+        let asked = number("VERSION", u64::from(version));
+        if asked != u64::from(version) {
+            continue;
+        }
+        let mut scripts: Vec<Script> = case::all()
+            .iter()
+            .filter(|case| is_possible(case) && number("CASES", 1) > 0)
+            .filter(|case| version == 15 || scalar(&case.name))
+            .filter(|case| case.versions().iter().any(|known| *known <= version))
+            .map(Script::of_case)
+            .collect();
+        scripts.extend(seeds.clone().map(generator::script));
+        follow(scripts, version, &left, &right);
+    }
+}
+
+#[test]
+#[ignore = "needs a second worker; run it when the comparison was changed"]
+fn debezium_is_debezium() {
+    let mut scripts: Vec<Script> = case::all()
+        .iter()
+        .filter(|case| EVERY_DAY.contains(&case.name.as_str()))
+        .map(|case| Script { expected: Vec::new(), ..Script::of_case(case) })
+        .collect();
+    scripts.extend((1..=SEEDS_EVERY_DAY).map(generator::script));
+    follow(scripts, 15, &Side::debezium(), &Side::debezium());
+}
+
+/// Runs scripts and tells what differs.
+fn follow(scripts: Vec<Script>, version: u32, left: &Side, right: &Side) {
+    let server = Postgres::start(version);
+    let count = scripts.len();
+    let queue = Mutex::new(scripts.into_iter().collect::<VecDeque<_>>());
+    let wrong = Mutex::new(Vec::new());
+    let numbers = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let Some(script) = queue.lock().unwrap().pop_front() else { break };
+                    let number = numbers.fetch_add(1, Ordering::Relaxed);
+                    let prefix = format!("side{version}x{number}");
+                    let run = Run { script: &script, server: &server, prefix };
+                    let judged =
+                        std::panic::catch_unwind(AssertUnwindSafe(|| judge_one(&run, left, right)));
+                    let found = judged.unwrap_or_else(|_| vec!["it panicked, see above".into()]);
+                    if !found.is_empty() {
+                        wrong.lock().unwrap().push((script.name.clone(), found));
+                    }
+                }
+            });
+        }
+    });
+    let mut wrong = wrong.into_inner().unwrap();
+    wrong.sort();
+    println!("PostgreSQL {version}: {} of {count} scripts as they must be", count - wrong.len());
+    let text: Vec<String> =
+        wrong.iter().map(|(name, found)| format!("{name}\n  {}", found.join("\n  "))).collect();
+    assert!(wrong.is_empty(), "{} scripts are not:\n{}", wrong.len(), text.join("\n"));
+}
+
+/// What is wrong with one script.
+fn judge_one(run: &Run<'_>, left: &Side, right: &Side) -> Vec<String> {
+    let outcome = run.run(left, right);
+    let verdict = judge::compare(&outcome.left, &outcome.right, &run.prefix);
+    let expected = &run.script.expected;
+    let mut wrong: Vec<String> = verdict
+        .differences
+        .iter()
+        .filter(|found| !expected.iter().any(|expected| expected.explains(found)))
+        .map(ToString::to_string)
+        .collect();
+    println!(
+        "{}: {} records equal, {} differences, {} of them not expected",
+        run.script.name,
+        verdict.equal,
+        verdict.differences.len(),
+        wrong.len()
+    );
+    if std::env::var_os("SHOW").is_some() {
+        println!("{}\n---\n{}", outcome.said[0].replace("\\n", "\n"), outcome.said[1]);
+    }
+    if verdict.equal == 0 && verdict.differences.is_empty() {
+        wrong.push(format!("no records at all; ours said: {}", outcome.said[1]));
+    }
+    if wrong.len() > SHOWN {
+        let more = wrong.split_off(SHOWN).len();
+        wrong.push(format!("and {more} more"));
+    }
+    wrong
+}
+
+/// A record as it lies in Kafka, of a line of a recorded case.
+fn record_of(line: &str) -> TopicRecord {
+    let record: serde_json::Value = serde_json::from_str(line).unwrap();
+    let bytes =
+        |value: &serde_json::Value| (!value.is_null()).then(|| value.to_string().into_bytes());
+    TopicRecord {
+        topic: record["topic"].as_str().unwrap().to_owned(),
+        partition: 0,
+        offset: 0,
+        key: bytes(&record["key"]),
+        value: bytes(&record["value"]),
+        headers: vec![("__debezium.context.taskId".into(), b"0".to_vec())],
+        timestamp: None,
+    }
+}
+
+#[test]
+fn every_changed_byte_that_is_not_masked_is_noticed() {
+    let case = case::all().into_iter().find(|case| case.name == "events_basic_schemas").unwrap();
+    let text = std::fs::read_to_string(case.folder.join("records.jsonl")).unwrap();
+    let records: Vec<TopicRecord> = text.lines().map(record_of).collect();
+    assert_eq!(judge::compare(&records, &records, "none").differences, []);
+    for (at, record) in records.iter().enumerate().step_by(3) {
+        let Some(value) = &record.value else { continue };
+        let leaves = mask::leaves(value);
+        let unmasked = judge::masked(record, "").value.unwrap();
+        for (_, range) in leaves.iter().step_by(7) {
+            let mut changed = record.clone();
+            changed.value.as_mut().unwrap()[range.end - 1] ^= 1;
+            let same = judge::masked(&changed, "").value.unwrap() == unmasked;
+            let mut other = records.clone();
+            other[at] = changed;
+            let found = judge::compare(&records, &other, "none").differences;
+            assert_eq!(found.is_empty(), same, "{range:?} of record {at}");
+        }
+        for part in ["key", "headers", "topic", "partition"] {
+            let mut changed = record.clone();
+            match part {
+                "key" => changed.key.as_mut().unwrap()[1] ^= 1,
+                "headers" => changed.headers[0].1[0] ^= 1,
+                "topic" => changed.topic.push('x'),
+                _ => changed.partition += 1,
+            }
+            let mut other = records.clone();
+            other[at] = changed;
+            let found = judge::compare(&records, &other, "none").differences;
+            assert!(!found.is_empty(), "the {part} of record {at}");
+        }
+    }
+}
