@@ -111,7 +111,10 @@ impl Reader<'_> {
     ) -> Result<Lsn, CaptureError> {
         let mut known = match state.take() {
             Some(known) => known,
-            None => State { slot: self.slot_state(first_epoch), ..State::default() },
+            None => {
+                self.require_no_records(first_epoch)?;
+                State { slot: self.slot_state(first_epoch), ..State::default() }
+            }
         };
         if !self.reads_data() {
             self.complete(&mut known, confirmed)?;
@@ -143,6 +146,44 @@ impl Reader<'_> {
         self.complete(&mut known, confirmed)?;
         *state = Some(known);
         Ok(confirmed)
+    }
+
+    /// Reads without a state begin below all changes: with changes of ours in the topics already,
+    /// which only a lost state explains, readers would take them for old.
+    fn require_no_records(&self, first_epoch: u64) -> Result<(), CaptureError> {
+        let settings = self.session.settings;
+        if first_epoch > 1 || !self.reads_data() {
+            return Ok(());
+        }
+        let publisher = &self.session.pipeline.publisher;
+        let has_records = |topic: &str| {
+            let ends = publisher.end_offsets(topic)?;
+            Ok::<bool, CaptureError>(ends.values().any(|end| *end > 0))
+        };
+        // Topics of tables alone may be a stock Debezium's, and schemas alone another slot's.
+        if !has_records(&settings.naming.internal_topic("schemas"))? {
+            return Ok(());
+        }
+        for (table, _) in &self.captured.tables {
+            let topic = settings.naming.topic(&table.name);
+            if has_records(&topic)? {
+                return Err(SourceError::configuration(
+                    format!(
+                        "slot \"{}\" exists and topic {topic} holds records, but {} says nothing \
+                         of them: what was stored there is lost",
+                        settings.slot,
+                        settings.naming.internal_topic("state")
+                    ),
+                    format!(
+                        "restore it, or start over with a new read of all tables: cdc-agent drop \
+                         --slot {}, then start again",
+                        settings.slot
+                    ),
+                )
+                .into());
+            }
+        }
+        Ok(())
     }
 
     /// Tables that came into the publication since reading was completed.

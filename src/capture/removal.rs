@@ -16,6 +16,7 @@ use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::Slot;
 use crate::capture::publisher::Receipt;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::capture::state::Stored;
 use crate::telemetry::Health;
@@ -84,7 +85,13 @@ impl Belongings {
         if self.own_publication().is_some() {
             self.sql.execute(&publication::drop_command(&self.settings.publication))?;
         }
-        if let Some(state) = &self.state {
+        // Where a slot was, there are records, even if what was stored of it is lost.
+        let lost = || {
+            let slot =
+                SlotState { slot: self.settings.slot.clone(), epoch: 1, ..SlotState::default() };
+            self.slot.is_some().then(|| State { slot, ..State::default() })
+        };
+        if let Some(state) = &self.state.clone().or_else(lost) {
             let deliveries = &self.pipeline.deliveries;
             let number = deliveries.new_awaited();
             match self.pipeline.store.forget(state, Receipt::Awaited(number))? {
