@@ -801,3 +801,76 @@ fn drop_leaves_nothing_and_a_new_start_reads_everything_in_a_new_epoch() {
     assert_eq!(verdict.epoch, 2);
     verdict.assert_sound_and_equal(small.postgres, name, &[ITEMS]);
 }
+
+// What the database and its owner do.
+
+/// Every connection of the agent's has the settings that it needs, whatever the database and the
+/// role say; they last while tables are read and while the stream runs.
+#[test]
+fn settings_of_the_database_and_the_role_change_no_value_and_lose_no_row() {
+    let name = "settings";
+    let postgres = run::shared_postgres(15);
+    postgres.create_database(name);
+    shop::create(&mut postgres.client(name), 100);
+    let of_database = [
+        ("datestyle", "'SQL, DMY'"),
+        ("intervalstyle", "sql_standard"),
+        ("timezone", "'America/St_Johns'"),
+        ("extra_float_digits", "-10"),
+        ("bytea_output", "escape"),
+        ("search_path", "shop"),
+        ("quote_all_identifiers", "on"),
+    ];
+    let of_role = [
+        ("statement_timeout", "'30ms'"),
+        ("lock_timeout", "'30ms'"),
+        ("idle_in_transaction_session_timeout", "'30ms'"),
+        ("standard_conforming_strings", "off"),
+        ("default_transaction_isolation", "serializable"),
+    ];
+    for (setting, value) in of_database {
+        postgres.execute("postgres", &format!("ALTER DATABASE {name} SET {setting} = {value}"));
+    }
+    for (setting, value) in of_role {
+        let alter = format!("ALTER ROLE postgres IN DATABASE {name} SET {setting} = {value}");
+        postgres.execute("postgres", &alter);
+    }
+    let options = AgentOptions::new(&postgres.dsn(name), run::shared_kafka(), name);
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(run::SOON);
+    // The writer needs none of it.
+    let reset = format!(
+        "ALTER DATABASE {name} RESET ALL; ALTER ROLE postgres IN DATABASE {name} RESET ALL"
+    );
+    postgres.execute("postgres", &reset);
+    postgres.execute(
+        name,
+        "UPDATE shop.samples SET flag = NOT flag; UPDATE shop.products SET weight = weight / 3",
+    );
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    agent.stop();
+    let verdict = judge(run::shared_kafka(), name);
+    say(name, &verdict);
+    verdict.assert_sound_and_equal(postgres, name, &shop::TABLES);
+}
+
+/// The stream follows what the owner does to a table, also while the agent is away.
+#[test]
+fn a_table_that_is_altered_and_truncated_is_followed() {
+    let name = "altered";
+    let mut small = Small::new(run::shared_postgres(15), name);
+    small.execute("ALTER TABLE items ADD w int DEFAULT 5; UPDATE items SET w = id");
+    small.execute("INSERT INTO items VALUES (100, 'with a default')");
+    small.execute("TRUNCATE items");
+    small.insert(1, 5);
+    small.wait_caught_up();
+    small.agent.stop();
+    small.execute("ALTER TABLE items ALTER id TYPE bigint");
+    small.insert(6, 8);
+    small.execute("ALTER TABLE items RENAME v TO x; ALTER TABLE items DROP w");
+    small.execute("UPDATE items SET x = 'renamed'");
+    small.agent.start_again();
+    small.agent.wait_streaming(run::SOON);
+    small.execute("INSERT INTO items VALUES (10000000000, 'wide')");
+    small.assert_equal(&[ITEMS]);
+}
