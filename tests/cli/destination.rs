@@ -1,6 +1,7 @@
 //! Kafka, files and ports.
 
 use cdc_testkit::servers::kafka::Kafka;
+use cdc_testkit::servers::kafka::KafkaOptions;
 
 use super::*;
 
@@ -90,6 +91,39 @@ fn topics_are_not_as_they_must_be() {
         "a Kafka property is refused: No such configuration property: \
          \"no.such.property\"\n  correct producer.* or the Kafka client's properties",
     );
+}
+
+#[test]
+fn kafka_forbids_what_is_needed() {
+    let server = server();
+    let database = server.database("forbidden");
+    let kafka = Kafka::with(KafkaOptions::default().authorizer());
+    let brokers = kafka.bootstrap();
+    let hint = "grant our principal Create, Describe, DescribeConfigs, Read and Write on its topics \
+        (kafka-acls.sh), or give the credentials that the broker asks for (kafka.security.protocol, \
+        kafka.sasl.*)";
+    let refuses = |slot: &str, message: &str| {
+        let before = server.postgres.query_one(&database, GUESTS);
+        let agent = to_kafka(&brokers, slot, &database);
+        agent.run().says(77, &[(&brokers, "BROKERS")], &format!("{message}\n  {hint}"));
+        assert_eq!(server.postgres.query_one(&database, GUESTS), before);
+    };
+    kafka.forbid("Write", Some("silent."));
+    refuses(
+        "silent",
+        "Kafka refused while producing to topic silent.__state: Broker: Topic authorization failed",
+    );
+    kafka.forbid("Read", Some("blind."));
+    let code = "TopicAuthorizationFailed (Broker: Topic authorization failed)";
+    refuses(
+        "blind",
+        &format!(
+            "Kafka refused while reading topic blind.__state: Message consumption error: {code}"
+        ),
+    );
+    kafka.forbid("Create", Some("closed."));
+    kafka.forbid("Create", None);
+    refuses("closed", &format!("Kafka refused while creating topic closed.__state: {code}"));
 }
 
 #[test]

@@ -66,7 +66,10 @@ impl PublishError {
     pub fn hint(&self) -> Option<String> {
         match self {
             PublishError::Unauthorized { .. } => Some(
-                "give the client the rights or the credentials that the broker asks for".to_owned(),
+                "grant our principal Create, Describe, DescribeConfigs, Read and Write on its \
+                 topics (kafka-acls.sh), or give the credentials that the broker asks for \
+                 (kafka.security.protocol, kafka.sasl.*)"
+                    .to_owned(),
             ),
             PublishError::TooLarge { bytes, .. } => Some(format!(
                 "raise producer.max.request.size here and max.message.bytes of the topic above \

@@ -87,6 +87,37 @@ impl Kafka {
         entries.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect()
     }
 
+    /// Forbids everybody an operation on topics whose names begin so, or with no name on the cluster,
+    /// and allows all others. The broker has to have an authorizer, see
+    /// [`super::KafkaOptions::authorizer`].
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn forbid(&self, operation: &str, topics: Option<&str>) {
+        let jars = crate::servers::servers_dir().join("kafka");
+        for (principal, operation) in
+            [("--allow-principal", "All"), ("--deny-principal", operation)]
+        {
+            let mut command = crate::servers::java(64, &jars);
+            command.args(["org.apache.kafka.tools.AclCommand", "--add", "--force"]);
+            command.args(["--bootstrap-server", &self.bootstrap()]);
+            command.args([principal, "User:*", "--operation", operation]);
+            match topics {
+                Some(start) => {
+                    command.args(["--topic", start, "--resource-pattern-type", "prefixed"]);
+                }
+                None => {
+                    command.arg("--cluster");
+                }
+            }
+            let output = command.output().expect("java can be started");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "kafka-acls: {said}");
+        }
+    }
+
     pub(super) fn answers(&self) -> bool {
         let metadata = self.metadata(Duration::from_millis(500));
         metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())

@@ -62,6 +62,15 @@ impl KafkaOptions {
         self
     }
 
+    /// Rights are looked at: everything is allowed until [`Kafka::forbid`] forbids it.
+    #[must_use]
+    pub fn authorizer(self) -> Self {
+        let class = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        self.property("authorizer.class.name", class)
+            .property("allow.everyone.if.no.acl.found", "true")
+            .property("super.users", "User:nobody")
+    }
+
     /// Largest heap.
     #[must_use]
     pub fn heap_mib(mut self, heap_mib: u32) -> Self {
