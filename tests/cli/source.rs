@@ -225,6 +225,16 @@ fn the_slot_is_of_another_kind() {
         "slot \"elsewhere\" belongs to database \"kinds_other\", expected \"kinds\"\n  use another \
          slot (--slot); or, if nobody needs this one: cdc-agent drop --slot elsewhere",
     );
+    // What was said is done.
+    for slot in ["physical", "decoded", "two_phase", "elsewhere"] {
+        Invocation::new("drop --yes --to file:out --state state")
+            .argument(format!("--slot={slot}"))
+            .dsn(server.dsn("postgres", &database))
+            .run()
+            .expect(0, &[]);
+        let left = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        assert_eq!(server.postgres.query_one(&database, &left), None, "{slot}");
+    }
     // A slot that could be ours, if its publication had existed all the time.
     let sql = "SELECT pg_create_logical_replication_slot('bare', 'pgoutput')";
     server.postgres.execute(&database, sql);
