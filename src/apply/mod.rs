@@ -2,3 +2,6 @@
 
 pub mod merge;
 pub mod warehouse;
+pub mod applier;
+pub mod settings;
+pub mod error;

@@ -7,6 +7,7 @@
 pub mod header_text;
 mod java_float;
 pub mod json;
+pub mod read;
 pub mod schema;
 
 /// The release whose envelopes these are, in `source.version`.
@@ -16,7 +17,7 @@ pub const DEBEZIUM_VERSION: &str = "3.6.1.Final";
 pub const UNAVAILABLE_VALUE: &str = "__debezium_unavailable_value";
 
 /// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// It was there before streaming began.
     Read,
@@ -43,6 +44,19 @@ impl Operation {
             Operation::Truncate => 't',
             Operation::Message => 'm',
         }
+    }
+
+    /// From the envelope's letter.
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        Some(match letter {
+            "r" => Operation::Read,
+            "c" => Operation::Create,
+            "u" => Operation::Update,
+            "d" => Operation::Delete,
+            "t" => Operation::Truncate,
+            "m" => Operation::Message,
+            _ => return None,
+        })
     }
 }
 

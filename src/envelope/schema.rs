@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use crate::envelope::json;
 
 /// What a value is made of.
@@ -138,6 +140,58 @@ impl ConnectSchema {
         }
         self.write_attributes(field, out);
         out.push(b'}');
+    }
+
+    /// From the JSON form; a description is left out.
+    ///
+    /// # Errors
+    ///
+    /// What was expected.
+    pub fn read_json(json: &Value) -> Result<Self, &'static str> {
+        let text = |name: &str| json.get(name).and_then(Value::as_str);
+        let inner = |name: &str| {
+            let inner = json.get(name).ok_or("a schema of what is inside");
+            inner.and_then(Self::read_json).map(Box::new)
+        };
+        let kind = match text("type").ok_or("a schema with a type")? {
+            "int8" => SchemaKind::Int8,
+            "int16" => SchemaKind::Int16,
+            "int32" => SchemaKind::Int32,
+            "int64" => SchemaKind::Int64,
+            "float" => SchemaKind::Float32,
+            "double" => SchemaKind::Float64,
+            "boolean" => SchemaKind::Boolean,
+            "string" => SchemaKind::String,
+            "bytes" => SchemaKind::Bytes,
+            "array" => SchemaKind::Array(inner("items")?),
+            "map" => SchemaKind::Map(inner("keys")?, inner("values")?),
+            "struct" => {
+                let fields = json.get("fields").and_then(Value::as_array);
+                let fields = fields.ok_or("a struct with fields")?.iter().map(|field| {
+                    let name = field.get("field").and_then(Value::as_str);
+                    Ok(Field::new(name.ok_or("a field with a name")?, Self::read_json(field)?))
+                });
+                SchemaKind::Struct(fields.collect::<Result<_, &'static str>>()?)
+            }
+            _ => return Err("a type of Kafka Connect"),
+        };
+        let parameters = json.get("parameters").and_then(Value::as_object);
+        let parameters = parameters.into_iter().flatten().filter_map(|(name, value)| {
+            Some((Cow::Owned(name.clone()), value.as_str()?.to_owned()))
+        });
+        let version = json.get("version").and_then(Value::as_i64);
+        Ok(ConnectSchema {
+            kind,
+            optional: json.get("optional").and_then(Value::as_bool).unwrap_or_default(),
+            name: text("name").map(|name| Cow::Owned(name.to_owned())),
+            version: version.and_then(|version| i32::try_from(version).ok()),
+            doc: None,
+            parameters: parameters.collect(),
+            default: json
+                .get("default")
+                .filter(|default| !default.is_null())
+                .map(|default| default.to_string().into_bytes()),
+        })
     }
 
     fn write_attributes(&self, field: Option<&str>, out: &mut Vec<u8>) {

@@ -73,7 +73,6 @@ const BUILT_IN: &[&str] = &[
     "lseg",
     "macaddr",
     "macaddr8",
-    "money",
     "name",
     "nummultirange",
     "numrange",
@@ -116,6 +115,8 @@ impl ColumnType {
                 }
                 _ => Self::Numeric,
             },
+            // Its text depends on the server's locale; its values are decimals.
+            "money" => Self::Numeric,
             "text" => Self::Text,
             "character varying" => number(0).map_or(Self::Text, Self::Varchar),
             "character" | "bpchar" => Self::BuiltIn("bpchar".to_owned()),
@@ -179,7 +180,6 @@ impl ColumnType {
                     | "lseg"
                     | "macaddr"
                     | "macaddr8"
-                    | "money"
                     | "name"
                     | "oid"
                     | "pg_lsn"

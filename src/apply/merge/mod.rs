@@ -6,15 +6,19 @@
 pub mod cell;
 pub mod column_type;
 pub mod encoding;
+pub mod fold;
 pub mod plan;
+pub mod target;
 pub mod temporal;
 pub mod value;
+pub mod version;
 
 pub use cell::Cell;
 pub use cell::Span;
 pub use cell::Texts;
 pub use column_type::ColumnType;
 pub use encoding::Encoding;
+pub use fold::Batch;
 pub use plan::CountPlan;
 pub use plan::DeadLetter;
 pub use plan::KnownTable;

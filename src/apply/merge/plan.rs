@@ -33,6 +33,13 @@ pub struct Target {
     /// The table was there before us, and its columns' types are not ours to choose.
     #[serde(default)]
     pub is_foreign: bool,
+    /// Raised with every change of this record, of the floor and of the epoch: who finds another
+    /// number in the warehouse than the one before has an old one.
+    #[serde(default)]
+    pub generation: u64,
+    /// Nobody says what its columns are: they follow the look of the values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_look: bool,
     /// Why its rows must be read again to agree with the source; empty: they agree.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reread: String,
@@ -119,7 +126,8 @@ pub struct TablePlan {
     pub target: Arc<Target>,
     /// Changes of its columns.
     pub changes: Vec<TableChange>,
-    /// The target's record is new or has changed and must be stored.
+    /// The target's record is new or has changed, with a generation raised by one, and must be
+    /// stored; otherwise it is stored with this very generation.
     pub store_target: bool,
     /// Remove everything: a higher epoch of a table without key has begun.
     pub empty: bool,

@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn numbers_become_dates_and_timestamps() {
         assert_eq!(text(|out| date(0, POSTGRES, out)), "1970-01-01");
-        assert_eq!(text(|out| date(-735_159, POSTGRES, out)), "0044-03-15 BC");
+        assert_eq!(text(|out| date(-735_160, POSTGRES, out)), "0044-03-15 BC");
         assert_eq!(text(|out| date(-2_147_472_692, POSTGRES, out)), "infinity");
         let stamp = |micros| text(|out| timestamp(micros, "", POSTGRES, out));
         assert_eq!(stamp(1_500_000), "1970-01-01 00:00:01.5");

@@ -391,7 +391,7 @@ mod tests {
         let json = Spelling { arrays: ArrayForm::Json, era: " (BC)" };
         let mut out = Vec::new();
         let days = Encoding::Array(Box::new(Encoding::Days));
-        write(&days, "[0,null,-735159]", json, &mut out).unwrap();
+        write(&days, "[0,null,-735160]", json, &mut out).unwrap();
         assert_eq!(out, br#"["1970-01-01",null,"0044-03-15 (BC)"]"#);
         let bytes = Encoding::Array(Box::new(Encoding::Base64));
         assert_eq!(text(&bytes, "[\"AQ==\"]"), r#"{"\\x01"}"#);

@@ -1,1 +1,642 @@
-//! PostgreSQL.
+//! PostgreSQL: each table's batch is copied into a temporary table and merged in one guarded
+//! INSERT … ON CONFLICT.
+
+mod copy;
+mod state;
+mod statements;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use crate::apply::merge::ArrayForm;
+use crate::apply::merge::Cell;
+use crate::apply::merge::ColumnType;
+use crate::apply::merge::DeadLetter;
+use crate::apply::merge::KnownTable;
+use crate::apply::merge::Moved;
+use crate::apply::merge::Plan;
+use crate::apply::merge::RowPlan;
+use crate::apply::merge::Spelling;
+use crate::apply::merge::TableChange;
+use crate::apply::merge::TableId;
+use crate::apply::merge::TablePlan;
+use crate::apply::merge::Target;
+use crate::apply::merge::Texts;
+use crate::apply::merge::plan::sortable;
+use crate::apply::warehouse::BrokenRules;
+use crate::apply::warehouse::Claim;
+use crate::apply::warehouse::DeleteMode;
+use crate::apply::warehouse::ForeignTable;
+use crate::apply::warehouse::Loaded;
+use crate::apply::warehouse::StoredRow;
+use crate::apply::warehouse::Warehouse;
+use crate::apply::warehouse::WarehouseError;
+use crate::apply::warehouse::postgres::statements::GONE;
+use crate::apply::warehouse::postgres::statements::PART;
+use crate::apply::warehouse::postgres::statements::Statements;
+use crate::apply::warehouse::postgres::statements::WHOLE;
+use crate::position::Position;
+use crate::table::TableName;
+
+/// Bytes that go to the server at once in a COPY.
+const COPY_CHUNK: usize = 64 * 1024;
+
+/// Makes a connection; called again after it was lost.
+pub type Connect = Arc<dyn Fn() -> Result<Arc<Client>, WarehouseError> + Send + Sync>;
+
+/// Settings that could change a value or end a session, pinned.
+const PINNED: &str = "SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalStyle = \
+    'postgres'; SET extra_float_digits = 3; SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; \
+    SET search_path = pg_catalog; SET standard_conforming_strings = on; SET statement_timeout = 0; \
+    SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; SET \
+    client_min_messages = warning; SET default_transaction_isolation = 'read committed'; SET \
+    default_transaction_read_only = off";
+
+/// A PostgreSQL as a warehouse.
+pub struct PostgresWarehouse {
+    connect: Connect,
+    runtime: Handle,
+    name: String,
+    delete_mode: DeleteMode,
+    broken: BrokenRules,
+    session: Option<Session>,
+}
+
+/// One connection, and the staging tables that it has.
+struct Session {
+    client: Arc<Client>,
+    stages: HashSet<String>,
+}
+
+impl PostgresWarehouse {
+    /// Connects and makes sure of the schema `_cdc`. `name` is the destination, for people.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or a right is missing.
+    pub fn open(
+        connect: Connect,
+        runtime: Handle,
+        name: String,
+        delete_mode: DeleteMode,
+    ) -> Result<Self, WarehouseError> {
+        let mut warehouse = PostgresWarehouse {
+            connect,
+            runtime,
+            name,
+            delete_mode,
+            broken: BrokenRules::default(),
+            session: None,
+        };
+        warehouse.client()?;
+        Ok(warehouse)
+    }
+
+    /// With rules turned off, for the tests that show what they are for.
+    #[must_use]
+    pub fn with_broken_rules(mut self, broken: BrokenRules) -> Self {
+        self.broken = broken;
+        self
+    }
+
+    fn client(&mut self) -> Result<Arc<Client>, WarehouseError> {
+        if let Some(session) = &self.session
+            && !session.client.is_closed()
+        {
+            return Ok(Arc::clone(&session.client));
+        }
+        self.session = None;
+        let client = (self.connect)()?;
+        self.runtime.block_on(async {
+            client.batch_execute(PINNED).await.map_err(|error| failed(&error))?;
+            // Two that start at once must not both find the schema missing.
+            let create = format!(
+                "BEGIN; SELECT pg_advisory_xact_lock(4851031921); {} COMMIT",
+                state::CREATE
+            );
+            client.batch_execute(&create).await.map_err(|error| failed(&error))
+        })?;
+        self.session = Some(Session { client: Arc::clone(&client), stages: HashSet::new() });
+        Ok(client)
+    }
+
+    fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, WarehouseError> {
+        let client = self.client()?;
+        let result = self.runtime.block_on(client.query(sql, parameters));
+        result.map_err(|error| failed(&error))
+    }
+}
+
+/// What an error of the client means.
+fn failed(error: &tokio_postgres::Error) -> WarehouseError {
+    let Some(server) = error.as_db_error() else {
+        return WarehouseError::Unreachable { message: format!("the warehouse has gone: {error}") };
+    };
+    let mut message = format!("the warehouse said: {}", server.message());
+    for (name, text) in [
+        ("table", server.table()),
+        ("column", server.column()),
+        ("constraint", server.constraint()),
+    ] {
+        if let Some(text) = text {
+            write!(message, "; {name} \"{text}\"").ok();
+        }
+    }
+    let code = server.code();
+    let class = code.code().get(..2).unwrap_or_default();
+    match (class, code) {
+        ("57" | "08" | "53", _) => WarehouseError::Unreachable { message },
+        ("40", _) => WarehouseError::Conflict { message },
+        (_, code)
+            if [
+                &SqlState::UNIQUE_VIOLATION,
+                &SqlState::DUPLICATE_TABLE,
+                &SqlState::DUPLICATE_SCHEMA,
+                &SqlState::DUPLICATE_COLUMN,
+                &SqlState::LOCK_NOT_AVAILABLE,
+            ]
+            .contains(&code) =>
+        {
+            WarehouseError::Conflict { message }
+        }
+        ("22" | "23", _) => WarehouseError::Data { message },
+        (_, code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => WarehouseError::Permission {
+            message,
+            hint: "the role needs CREATE on the database, and to own the tables it writes"
+                .to_owned(),
+        },
+        ("28", _) => WarehouseError::Permission {
+            message,
+            hint: "correct user and password in --to, PGPASSWORD or ~/.pgpass".to_owned(),
+        },
+        _ => WarehouseError::Configuration {
+            message: format!("{message} ({})", code.code()),
+            hint: "see the warehouse's log".to_owned(),
+        },
+    }
+}
+
+/// A load in progress, inside its transaction.
+struct Load<'a> {
+    client: &'a Client,
+    stages: &'a mut HashSet<String>,
+    plan: &'a Plan,
+    delete_mode: DeleteMode,
+    broken: BrokenRules,
+    loaded: Loaded,
+}
+
+impl Load<'_> {
+    async fn execute(&self, sql: &str) -> Result<u64, WarehouseError> {
+        self.client.execute(sql, &[]).await.map_err(|error| failed(&error))
+    }
+
+    async fn run(&mut self, group: &str) -> Result<(), WarehouseError> {
+        self.lock_tables().await?;
+        for table in &self.plan.tables {
+            self.table(table).await?;
+        }
+        self.store_offsets(group).await?;
+        let rest = state::store(self.plan);
+        if !rest.is_empty() {
+            self.client.batch_execute(&rest).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Locks the records of all tables in the order of their numbers: for others that only write
+    /// rows to be shared, for changes of the table alone. Whoever finds another generation has an
+    /// old picture.
+    async fn lock_tables(&self) -> Result<(), WarehouseError> {
+        let is_created = |table: &&TablePlan| {
+            !table.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt))
+        };
+        let known: Vec<&TablePlan> = self.plan.tables.iter().filter(is_created).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = known.iter().map(|table| table.target.id.0).collect();
+        let alone = known.iter().any(|table| table.store_target);
+        let lock = if alone { "UPDATE" } else { "SHARE" };
+        let sql = format!(
+            "SELECT id, generation FROM _cdc.tables WHERE id = ANY ($1) ORDER BY id FOR {lock}"
+        );
+        let rows = self.client.query(&sql, &[&ids]).await.map_err(|error| failed(&error))?;
+        let found: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        for table in known {
+            let before = table.target.generation.saturating_sub(u64::from(table.store_target));
+            let stored = found.get(&table.target.id.0).copied();
+            if stored.and_then(|stored| u64::try_from(stored).ok()) != Some(before) {
+                let message = format!("another cdc-sink has changed table {}", table.target.table);
+                return Err(WarehouseError::Conflict { message });
+            }
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, plan: &TablePlan) -> Result<(), WarehouseError> {
+        let statements = Statements::new(&plan.target, self.delete_mode);
+        let created =
+            plan.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt));
+        let changes: String = plan.changes.iter().map(|change| statements.change(change)).collect();
+        let store = if plan.store_target {
+            state::store_table(plan, created) + ";\n"
+        } else {
+            String::new()
+        };
+        // The record first: two that create the same table meet there.
+        let sql = store + &changes;
+        if !sql.is_empty() {
+            self.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
+        }
+        if plan.empty && !created {
+            self.execute(&statements.empty()).await?;
+        }
+        let (mut upserted, mut deleted, mut not_found) = (0, 0, 0);
+        if let Some(floor) = plan.floor {
+            for sql in statements.truncate(&sortable(floor)) {
+                deleted += self.execute(&sql).await?;
+            }
+        }
+        if !plan.rows.is_empty() {
+            self.stage(&statements, plan).await?;
+            (upserted, deleted) = self.merge(&statements, plan, deleted).await?;
+        } else if !plan.counts.is_empty() {
+            self.stage(&statements, plan).await?;
+            upserted += self.execute(&statements.insert_counted()).await?;
+            let wanted: i64 = plan.counts.iter().map(|count| (-count.count).max(0)).sum();
+            if wanted > 0 {
+                let found = self.execute(&statements.delete_counted()).await?;
+                deleted += found;
+                not_found = wanted.unsigned_abs().saturating_sub(found);
+            }
+        }
+        if !plan.rows.is_empty() || !plan.counts.is_empty() {
+            self.execute(&format!("TRUNCATE {}", statements.stage())).await?;
+        }
+        self.loaded.upserted.push(upserted);
+        self.loaded.deleted.push(deleted);
+        self.loaded.not_found.push(not_found);
+        Ok(())
+    }
+
+    async fn merge(
+        &mut self,
+        statements: &Statements<'_>,
+        plan: &TablePlan,
+        mut deleted: u64,
+    ) -> Result<(u64, u64), WarehouseError> {
+        let mut upserted = 0;
+        let has = |kind: &str| plan.rows.iter().any(|row| kind_of(row) == kind);
+        let buries = self.delete_mode == DeleteMode::Hard && !self.broken.without_tombstones;
+        for kind in [WHOLE, PART] {
+            if has(kind) {
+                upserted += self.execute(&statements.upsert(kind)).await?;
+            }
+        }
+        if upserted > 0 && buries {
+            self.execute(&statements.forget_tombstones()).await?;
+        }
+        if has(GONE) {
+            deleted += self.execute(&statements.delete()).await?;
+            if buries {
+                self.execute(&statements.bury()).await?;
+            }
+        }
+        self.loaded.incomplete += u64::try_from(
+            plan.rows
+                .iter()
+                .filter(|row| row.is_fresh && row.cells.contains(&Cell::Missing))
+                .count(),
+        )
+        .unwrap_or_default();
+        Ok((upserted, deleted))
+    }
+
+    /// Copies a table's rows or counts into its staging table.
+    async fn stage(
+        &mut self,
+        statements: &Statements<'_>,
+        plan: &TablePlan,
+    ) -> Result<(), WarehouseError> {
+        if self.stages.insert(statements.stage().to_owned()) {
+            self.execute(&statements.create_stage()).await?;
+        }
+        let copying = self.client.copy_in::<_, Bytes>(&statements.copy()).await;
+        let sink = copying.map_err(|error| failed(&error))?;
+        let mut sink = std::pin::pin!(sink);
+        let mut buffer = Vec::with_capacity(COPY_CHUNK * 2);
+        let texts = &self.plan.texts;
+        for row in &plan.rows {
+            write_row(&plan.target, row, texts, &mut buffer);
+            if buffer.len() >= COPY_CHUNK {
+                let chunk = Bytes::from(std::mem::take(&mut buffer));
+                sink.send(chunk).await.map_err(|error| failed(&error))?;
+            }
+        }
+        for count in &plan.counts {
+            copy::cells(&plan.target, &count.cells, texts, &mut buffer);
+            copy::field(Some(sortable(count.position).as_bytes()), &mut buffer);
+            copy::field(Some(count.count.to_string().as_bytes()), &mut buffer);
+            copy::end_row(&mut buffer);
+            if buffer.len() >= COPY_CHUNK {
+                let chunk = Bytes::from(std::mem::take(&mut buffer));
+                sink.send(chunk).await.map_err(|error| failed(&error))?;
+            }
+        }
+        sink.send(Bytes::from(buffer)).await.map_err(|error| failed(&error))?;
+        sink.finish().await.map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    async fn store_offsets(&self, group: &str) -> Result<(), WarehouseError> {
+        let offsets = &self.plan.offsets;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let topics: Vec<&str> = offsets.iter().map(|offset| offset.topic.as_str()).collect();
+        let partitions: Vec<i32> = offsets.iter().map(|offset| offset.partition).collect();
+        let next: Vec<i64> = offsets.iter().map(|offset| offset.next_offset).collect();
+        let fences: Vec<i64> = offsets.iter().map(|offset| offset.fence).collect();
+        let parameters: [&(dyn ToSql + Sync); 5] = [&group, &topics, &partitions, &next, &fences];
+        let rows = self.client.query(state::STORE_OFFSETS, &parameters).await;
+        let rows = rows.map_err(|error| failed(&error))?;
+        let stored: HashSet<(String, i32)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        for offset in offsets {
+            if !stored.contains(&(offset.topic.clone(), offset.partition)) {
+                let partition = format!("partition {} of {}", offset.partition, offset.topic);
+                return Err(WarehouseError::Fenced { partition });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(row: &RowPlan) -> &'static str {
+    if row.is_delete {
+        GONE
+    } else if !row.is_fresh && row.cells.contains(&Cell::Missing) {
+        PART
+    } else {
+        WHOLE
+    }
+}
+
+fn write_row(target: &Target, row: &RowPlan, texts: &Texts, out: &mut Vec<u8>) {
+    copy::cells(target, &row.cells, texts, out);
+    copy::field(Some(sortable(row.position).as_bytes()), out);
+    let missing = target
+        .columns
+        .iter()
+        .zip(&row.cells)
+        .filter(|(_, cell)| **cell == Cell::Missing)
+        .map(|(column, _)| column.name.as_str());
+    let is_missing = !row.is_delete && row.cells.contains(&Cell::Missing);
+    let names = is_missing.then(|| copy::names(missing));
+    copy::field(names.as_deref(), out);
+    copy::field(Some(kind_of(row).as_bytes()), out);
+    copy::end_row(out);
+}
+
+impl Warehouse for PostgresWarehouse {
+    fn spelling(&self) -> Spelling {
+        Spelling { arrays: ArrayForm::Postgres, era: " BC" }
+    }
+
+    fn tables(&mut self) -> Result<Vec<KnownTable>, WarehouseError> {
+        let rows = self.query("SELECT definition::text, epoch, floor FROM _cdc.tables", &[])?;
+        rows.iter()
+            .map(|row| {
+                let definition: String = row.get(0);
+                let target: Target = serde_json::from_str(&definition)
+                    .map_err(|error| unreadable("_cdc.tables", &error.to_string()))?;
+                let epoch: i64 = row.get(1);
+                let floor: Option<String> = row.get(2);
+                let floor = floor.map(|floor| parse_position(&floor)).transpose()?;
+                Ok(KnownTable { target, epoch: u64::try_from(epoch).unwrap_or_default(), floor })
+            })
+            .collect()
+    }
+
+    fn foreign_table(&mut self, table: &TableName) -> Result<Option<ForeignTable>, WarehouseError> {
+        let columns = self.query(
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN \
+             pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE \
+             n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY \
+             a.attnum",
+            &[&table.namespace, &table.name],
+        )?;
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let key = self.query(
+            "SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN \
+             pg_namespace n ON n.oid = c.relnamespace CROSS JOIN unnest(i.indkey) WITH ORDINALITY \
+             AS k(attnum, number) JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = \
+             k.attnum WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.number",
+            &[&table.namespace, &table.name],
+        )?;
+        let any = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
+        let has_rows = self.query(&any, &[])?.first().is_some_and(|row| row.get(0));
+        let names: Vec<(String, String)> =
+            columns.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(Some(ForeignTable {
+            has_position: names.iter().any(|(name, _)| name == super::POSITION_COLUMN),
+            columns: names
+                .into_iter()
+                .filter(|(name, _)| !name.starts_with("_cdc_"))
+                .map(|(name, text)| {
+                    let column_type = ColumnType::from_format_type(&text);
+                    (name, column_type.unwrap_or(ColumnType::Text))
+                })
+                .collect(),
+            key: key.iter().map(|row| row.get(0)).collect(),
+            has_rows,
+        }))
+    }
+
+    fn claim(
+        &mut self,
+        group: &str,
+        partitions: &[(String, i32)],
+    ) -> Result<Vec<Claim>, WarehouseError> {
+        let topics: Vec<&str> = partitions.iter().map(|(topic, _)| topic.as_str()).collect();
+        let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
+        let rows = self.query(state::CLAIM, &[&group, &topics, &numbers])?;
+        let claim = |row: &Row| Claim {
+            topic: row.get(0),
+            partition: row.get(1),
+            next_offset: row.get(2),
+            fence: row.get(3),
+        };
+        Ok(rows.iter().map(claim).collect())
+    }
+
+    fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError> {
+        let sql = "SELECT partition, position FROM _cdc.watermarks WHERE topic = $1";
+        let rows = self.query(sql, &[&topic])?;
+        rows.iter().map(|row| Ok((row.get(0), parse_position(row.get::<_, &str>(1))?))).collect()
+    }
+
+    fn rows(
+        &mut self,
+        target: &Target,
+        keys: &[Vec<Cell>],
+        texts: &mut Texts,
+    ) -> Result<Vec<Option<StoredRow>>, WarehouseError> {
+        let columns: Vec<Vec<String>> = target
+            .key
+            .iter()
+            .map(|place| {
+                let text = |key: &Vec<Cell>| {
+                    let cell = key.get(*place).copied().unwrap_or(Cell::Null);
+                    String::from_utf8_lossy(texts.text(cell).unwrap_or_default()).into_owned()
+                };
+                keys.iter().map(text).collect()
+            })
+            .collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        let rows = self.query(&Statements::new(target, self.delete_mode).select(), &parameters)?;
+        let mut found: Vec<Option<StoredRow>> = vec![None; keys.len()];
+        for row in rows {
+            let number: i64 = row.get(0);
+            let position = parse_position(row.get::<_, &str>(1))?;
+            let gone: bool = row.get(2);
+            let values: Vec<Option<&str>> = row.get(3);
+            let cells = (!gone).then(|| {
+                let cell = |value: Option<&str>| {
+                    value.map_or(Cell::Null, |text| Cell::Text(texts.push(text.as_bytes())))
+                };
+                values.into_iter().map(cell).collect()
+            });
+            let at = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
+            if let Some(place) = found.get_mut(at) {
+                *place = Some(StoredRow { position, cells });
+            }
+        }
+        Ok(found)
+    }
+
+    fn moved(
+        &mut self,
+        table: TableId,
+        position: Position,
+    ) -> Result<Option<Moved>, WarehouseError> {
+        let sql = "SELECT values::text FROM _cdc.moved WHERE table_id = $1 AND position = $2";
+        let rows = self.query(sql, &[&table.0, &sortable(position)])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let values = serde_json::from_str(row.get::<_, &str>(0))
+            .map_err(|error| unreadable("_cdc.moved", &error.to_string()))?;
+        Ok(Some(Moved { table, position, values }))
+    }
+
+    fn load(&mut self, group: &str, plan: &Plan) -> Result<Loaded, WarehouseError> {
+        let client = self.client()?;
+        let (delete_mode, broken) = (self.delete_mode, self.broken);
+        let Some(session) = &mut self.session else { return Ok(Loaded::default()) };
+        let stages = &mut session.stages;
+        let known = stages.clone();
+        let result = self.runtime.block_on(async {
+            client.batch_execute("BEGIN").await.map_err(|error| failed(&error))?;
+            let loaded = Loaded::default();
+            let mut load = Load { client: &client, stages, plan, delete_mode, broken, loaded };
+            let result = load.run(group).await;
+            let loaded = load.loaded;
+            match result {
+                Ok(()) => {
+                    client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
+                    Ok(loaded)
+                }
+                Err(error) => {
+                    // A session that cannot even roll back is closed and found so at the next use.
+                    client.batch_execute("ROLLBACK").await.ok();
+                    Err(error)
+                }
+            }
+        });
+        if result.is_err() {
+            session.stages = known;
+        }
+        result
+    }
+
+    fn state(&mut self) -> Result<Vec<(String, String)>, WarehouseError> {
+        let rows = self.query("SELECT key, value FROM _cdc.state", &[])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    fn dead_letters(
+        &mut self,
+        after: Option<&(String, i32, i64)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, WarehouseError> {
+        let start = (String::new(), -1, -1);
+        let (topic, partition, offset) = after.unwrap_or(&start);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(
+            "SELECT topic, partition, \"offset\", reason, key, value, headers::text FROM \
+             _cdc.dead_letters WHERE (topic COLLATE \"C\", partition, \"offset\") > ($1::text \
+             COLLATE \"C\", $2::int, $3::bigint) ORDER BY topic COLLATE \"C\", partition, \
+             \"offset\" LIMIT $4",
+            &[topic, partition, offset, &limit],
+        )?;
+        let letter = |row: &Row| DeadLetter {
+            topic: row.get(0),
+            partition: row.get(1),
+            offset: row.get(2),
+            reason: row.get(3),
+            key: row.get(4),
+            value: row.get(5),
+            headers: row.get(6),
+        };
+        Ok(rows.iter().map(letter).collect())
+    }
+
+    fn parked_keys(&mut self) -> Result<Vec<(String, Vec<u8>)>, WarehouseError> {
+        let sql = "SELECT DISTINCT topic, key FROM _cdc.dead_letters WHERE key IS NOT NULL";
+        let rows = self.query(sql, &[])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    fn identity(&self) -> Option<(String, String)> {
+        let session = self.session.as_ref()?;
+        let sql = "SELECT system_identifier::text, current_database()::text FROM \
+                   pg_control_system()";
+        let row = self.runtime.block_on(session.client.query_one(sql, &[])).ok()?;
+        Some((row.get(0), row.get(1)))
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+}
+
+fn parse_position(text: &str) -> Result<Position, WarehouseError> {
+    text.parse().map_err(|_| unreadable("a position in _cdc", text))
+}
+
+fn unreadable(place: &str, reason: &str) -> WarehouseError {
+    WarehouseError::Configuration {
+        message: format!("{place} cannot be read: {reason}"),
+        hint:
+            "it was written by another version or changed by hand: restore it, or drop the schema \
+               _cdc and the tables it names and read everything again"
+                .to_owned(),
+    }
+}

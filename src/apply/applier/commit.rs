@@ -1,0 +1,347 @@
+//! A batch to one transaction of the warehouse.
+
+use std::collections::BTreeMap;
+
+use crate::apply::applier::Applier;
+use crate::apply::applier::Done;
+use crate::apply::applier::NO_OFFSETS;
+use crate::apply::applier::Pushed;
+use crate::apply::applier::record::Record;
+use crate::apply::applier::record::RecordProblem;
+use crate::apply::error::ApplyError;
+use crate::apply::merge::Batch;
+use crate::apply::merge::Cell;
+use crate::apply::merge::Moved;
+use crate::apply::merge::OffsetPlan;
+use crate::apply::merge::Plan;
+use crate::apply::merge::Target;
+use crate::apply::merge::WatermarkPlan;
+use crate::apply::merge::fold::Base;
+use crate::apply::warehouse::Loaded;
+use crate::apply::warehouse::WarehouseError;
+use crate::table::TableName;
+
+/// How often a batch is made again because another process was at work.
+const CONFLICTS_MAX: u32 = 20;
+
+impl Applier {
+    /// Does everything that was pushed, in one transaction; gives what was done.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of the batch is done, or, where a bad record was found, only what stands before it.
+    pub fn commit(&mut self) -> Result<Done, ApplyError> {
+        let mut conflicts = 0;
+        loop {
+            let error = match self.try_commit() {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let records = std::mem::take(&mut self.records);
+            let state = std::mem::take(&mut self.state);
+            let finished = std::mem::take(&mut self.dead_letters_done);
+            match error {
+                ApplyError::Warehouse(WarehouseError::Conflict { message }) => {
+                    conflicts += 1;
+                    if conflicts > CONFLICTS_MAX {
+                        self.abandon();
+                        return Err(WarehouseError::Unreachable { message }.into());
+                    }
+                    tracing::debug!(message, "the batch is made again");
+                    std::thread::sleep(std::time::Duration::from_millis(u64::from(conflicts) * 5));
+                    self.again(records, state, finished)?;
+                }
+                ApplyError::Warehouse(WarehouseError::Data { message }) => {
+                    self.abandon();
+                    let mut done = Done::default();
+                    self.isolate(records, &message, &mut done)?;
+                    self.state = state;
+                    self.dead_letters_done = finished;
+                    if self.has_pending() || !self.dead_letters_done.is_empty() {
+                        merge_done(&mut done, self.try_commit()?);
+                    }
+                    return Ok(done);
+                }
+                error => {
+                    self.abandon();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Makes the batch again on what the warehouse knows now.
+    fn again(
+        &mut self,
+        records: Vec<Record>,
+        state: Vec<(String, Option<String>)>,
+        finished: Vec<(String, i32, i64)>,
+    ) -> Result<(), ApplyError> {
+        self.abandon();
+        self.reload()?;
+        for record in records {
+            // It did not wait before; what it waited for is not less there now.
+            if self.push(record, true)? == Pushed::Waits {
+                break;
+            }
+        }
+        self.state = state;
+        self.dead_letters_done = finished;
+        Ok(())
+    }
+
+    /// Halves a batch that the warehouse refuses until the bad record is found.
+    fn isolate(
+        &mut self,
+        mut records: Vec<Record>,
+        message: &str,
+        done: &mut Done,
+    ) -> Result<(), ApplyError> {
+        if records.len() == 1 {
+            if let Some(record) = records.pop() {
+                self.refuse(record, message)?;
+                merge_done(done, self.try_commit()?);
+            }
+            return Ok(());
+        }
+        let second = records.split_off(records.len() / 2);
+        for half in [records, second] {
+            for record in &half {
+                self.push(record.clone(), true)?;
+            }
+            match self.try_commit() {
+                Ok(part) => merge_done(done, part),
+                Err(ApplyError::Warehouse(WarehouseError::Data { message })) => {
+                    self.records.clear();
+                    self.abandon();
+                    self.isolate(half, &message, done)?;
+                }
+                Err(error) => {
+                    self.abandon();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A record whose values the warehouse does not take.
+    fn refuse(&mut self, record: Record, message: &str) -> Result<(), ApplyError> {
+        let partition = (record.topic.clone(), record.partition);
+        self.bad(&record, RecordProblem::new(message))?;
+        self.remember(&partition);
+        if let Some(owned) = self.owned.get_mut(&partition) {
+            owned.next_offset = owned.next_offset.max(record.offset + 1);
+        }
+        self.done.records += 1;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Drops what was pushed: everything is as it was after the last commit.
+    pub fn abandon(&mut self) {
+        for (table, known) in self.before.drain() {
+            match known {
+                Some(known) => self.tables.insert(table, known),
+                None => self.tables.remove(&table),
+            };
+        }
+        for (partition, owned) in self.owned_before.drain() {
+            self.owned.insert(partition, owned);
+        }
+        for letter in &self.dead_letters {
+            if let Some(key) = &letter.key {
+                self.parked.remove(&(letter.topic.clone(), key.clone()));
+            }
+        }
+        self.versions.unfit();
+        self.batch = Batch::default();
+        self.records.clear();
+        self.bytes = 0;
+        self.dead_letters.clear();
+        self.dead_letters_done.clear();
+        self.moved_taken.clear();
+        self.state.clear();
+        self.done = Done::default();
+    }
+
+    fn try_commit(&mut self) -> Result<Done, ApplyError> {
+        self.look_up()?;
+        let moved = self.moved()?;
+        let batch = std::mem::take(&mut self.batch);
+        let (texts, tables) = batch.into_plans();
+        let plan = Plan {
+            texts,
+            tables,
+            offsets: self.offset_plans(),
+            watermarks: self.watermark_plans(),
+            moved,
+            moved_taken: self.moved_taken.clone(),
+            dead_letters: self.dead_letters.clone(),
+            dead_letters_done: self.dead_letters_done.clone(),
+            state: self.state.clone(),
+        };
+        let loaded = if plan.is_empty() {
+            Loaded::default()
+        } else {
+            self.warehouse.load(&self.settings.group, &plan)?
+        };
+        let mut done = std::mem::take(&mut self.done);
+        done.incomplete = loaded.incomplete;
+        done.not_found = plan
+            .tables
+            .iter()
+            .zip(&loaded.not_found)
+            .filter(|(_, rows)| **rows > 0)
+            .map(|(table, rows)| (table.target.table.clone(), *rows))
+            .collect();
+        done.offsets = self
+            .owned_before
+            .keys()
+            .filter_map(|partition| {
+                Some((partition.clone(), self.owned.get(partition)?.next_offset))
+            })
+            .collect();
+        self.before.clear();
+        self.owned_before.clear();
+        self.records.clear();
+        self.bytes = 0;
+        self.dead_letters.clear();
+        self.dead_letters_done.clear();
+        self.moved_taken.clear();
+        self.state.clear();
+        Ok(done)
+    }
+
+    fn offset_plans(&self) -> Vec<OffsetPlan> {
+        let mut plans: Vec<OffsetPlan> = self
+            .owned_before
+            .keys()
+            .filter_map(|partition| {
+                let owned = self.owned.get(partition)?;
+                (owned.fence != NO_OFFSETS).then(|| OffsetPlan {
+                    topic: partition.0.to_string(),
+                    partition: partition.1,
+                    next_offset: owned.next_offset,
+                    fence: owned.fence,
+                })
+            })
+            .collect();
+        // Locks are taken in the order of names by everybody.
+        plans.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        plans
+    }
+
+    fn watermark_plans(&self) -> Vec<WatermarkPlan> {
+        let mut plans: Vec<WatermarkPlan> = self
+            .owned_before
+            .iter()
+            .filter_map(|(partition, before)| {
+                let mark = self.owned.get(partition)?.watermark?;
+                (Some(mark) > before.watermark).then(|| WatermarkPlan {
+                    topic: partition.0.to_string(),
+                    partition: partition.1,
+                    position: mark,
+                })
+            })
+            .collect();
+        plans.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        plans
+    }
+
+    /// Finds, in the warehouse, what rows under new keys lack.
+    fn look_up(&mut self) -> Result<(), ApplyError> {
+        let mut by_table: BTreeMap<TableName, Vec<(Box<[u8]>, Base)>> = BTreeMap::new();
+        for lookup in self.batch.lookups() {
+            by_table.entry(lookup.table).or_default().push((lookup.key, lookup.base));
+        }
+        for (table, wanted) in by_table {
+            let bases: Vec<Base> = wanted.iter().map(|(_, base)| base.clone()).collect();
+            let found = self.base_rows(&table, &bases)?;
+            for ((key, _), cells) in wanted.iter().zip(found) {
+                if let Some(cells) = cells {
+                    self.batch.fill(&table, key, &cells);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of the warehouse as they were before a position.
+    fn base_rows(
+        &mut self,
+        table: &TableName,
+        bases: &[Base],
+    ) -> Result<Vec<Option<Vec<Cell>>>, ApplyError> {
+        let nothing = vec![None; bases.len()];
+        let Some(target) = self.batch.target(table).cloned() else { return Ok(nothing) };
+        if matches!(self.before.get(table), Some(None)) {
+            return Ok(nothing);
+        }
+        let stored: Target = self.stored_target(&target);
+        let floor = self.tables.get(table).and_then(|known| known.floor);
+        let keys: Vec<Vec<Cell>> = bases.iter().map(|base| base.key.clone()).collect();
+        let rows = self.warehouse.rows(&stored, &keys, &mut self.batch.texts)?;
+        let usable = rows.into_iter().zip(bases).map(|(row, base)| {
+            let row = row?;
+            let counts = row.position < base.before && floor.is_none_or(|at| row.position > at);
+            row.cells.filter(|_| counts)
+        });
+        Ok(usable.collect())
+    }
+
+    /// What is put aside for create halves that have not come yet.
+    fn moved(&mut self) -> Result<Vec<Moved>, ApplyError> {
+        let left: Vec<_> = self
+            .batch
+            .left_aside()
+            .map(|(table, position, row)| (table.clone(), position, row.clone()))
+            .collect();
+        let mut all = Vec::with_capacity(left.len());
+        for (table, position, row) in left {
+            let Some(target) = self.batch.target(&table).cloned() else { continue };
+            if !target.columns.iter().any(|column| column.column_type.is_toastable()) {
+                continue;
+            }
+            let mut cells = row.cells;
+            if let Some(base) = row.base.filter(|_| cells.contains(&Cell::Missing))
+                && let Some(Some(found)) = self.base_rows(&table, &[base])?.pop()
+            {
+                for (cell, found) in cells.iter_mut().zip(found) {
+                    if *cell == Cell::Missing {
+                        *cell = found;
+                    }
+                }
+            }
+            let text = |cell: Cell| {
+                let bytes = self.batch.texts.text(cell);
+                bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            };
+            let values =
+                target.columns.iter().zip(&cells).filter(|(_, cell)| **cell != Cell::Missing);
+            let values = values.map(|(column, cell)| (column.name.clone(), text(*cell))).collect();
+            all.push(Moved { table: target.id, position, values });
+        }
+        Ok(all)
+    }
+
+    /// Marks a dead letter as applied by the batch.
+    pub fn settle(&mut self, letter: (String, i32, i64)) {
+        self.dead_letters_done.push(letter);
+    }
+}
+
+fn merge_done(done: &mut Done, part: Done) {
+    done.records += part.records;
+    done.dead_letters += part.dead_letters;
+    done.incomplete += part.incomplete;
+    done.latest_commit_ms = done.latest_commit_ms.max(part.latest_commit_ms);
+    for (key, count) in part.changes {
+        *done.changes.entry(key).or_default() += count;
+    }
+    done.not_found.extend(part.not_found);
+    for (partition, offset) in part.offsets {
+        done.offsets.retain(|(known, _)| *known != partition);
+        done.offsets.push((partition, offset));
+    }
+}

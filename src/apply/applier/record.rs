@@ -1,0 +1,104 @@
+//! A record as it was consumed, and what its headers say.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::position::POSITION_HEADER;
+use crate::position::Position;
+use crate::position::SCHEMA_HEADER;
+
+/// Header of the delete half of a key change.
+const NEW_KEY_HEADER: &str = "__debezium.newkey";
+
+/// Header of the create half of a key change.
+const OLD_KEY_HEADER: &str = "__debezium.oldkey";
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key.
+    pub key: Option<Box<[u8]>>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Box<[u8]>>,
+    /// Headers, in order.
+    pub headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordProblem(pub String);
+
+impl RecordProblem {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        RecordProblem(reason.into())
+    }
+}
+
+impl Record {
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + len(value)).sum();
+        len(&self.key) + len(&self.value) + headers
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let found = self.headers.iter().find(|(known, _)| &**known == name);
+        found.and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The position that our agent gives.
+    ///
+    /// # Errors
+    ///
+    /// The header is there and holds something else.
+    pub(super) fn position(&self) -> Result<Option<Position>, RecordProblem> {
+        let Some(header) = self.header(POSITION_HEADER) else { return Ok(None) };
+        let text = std::str::from_utf8(header).unwrap_or_default();
+        let position = text.parse().map_err(|error| {
+            RecordProblem::new(format!("header {POSITION_HEADER} is \"{text}\": {error}"))
+        })?;
+        Ok(Some(position))
+    }
+
+    /// The entry of `PREFIX.__schemas` that it names.
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.header(SCHEMA_HEADER).and_then(|header| std::str::from_utf8(header).ok())
+    }
+
+    /// It is the delete half of a key change.
+    pub(super) fn leaves_for_new_key(&self) -> bool {
+        self.headers.iter().any(|(name, _)| &**name == NEW_KEY_HEADER)
+    }
+
+    /// It is the create half of a key change.
+    pub(super) fn comes_from_old_key(&self) -> bool {
+        self.headers.iter().any(|(name, _)| &**name == OLD_KEY_HEADER)
+    }
+
+    /// Its headers as a JSON array of `[name, value]`; bytes that are no text are replaced.
+    pub(super) fn headers_json(&self) -> String {
+        let pairs: Vec<(&str, Option<String>)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let text = value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+                (&**name, text)
+            })
+            .collect();
+        serde_json::to_string(&pairs).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Record {
+    /// Where it stands, for people.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} partition {} offset {}", self.topic, self.partition, self.offset)
+    }
+}

@@ -1,0 +1,286 @@
+//! Which table a record belongs to, and what its columns are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::apply::applier::Known;
+use crate::apply::applier::Schemas;
+use crate::apply::applier::record::Record;
+use crate::apply::applier::record::RecordProblem;
+use crate::apply::error::ApplyError;
+use crate::apply::merge::ColumnType;
+use crate::apply::merge::Spelling;
+use crate::apply::merge::TableChange;
+use crate::apply::merge::TableId;
+use crate::apply::merge::Target;
+use crate::apply::merge::TargetColumn;
+use crate::apply::merge::target;
+use crate::apply::merge::target::Reconciled;
+use crate::apply::merge::version::Learnt;
+use crate::apply::merge::version::Version;
+use crate::apply::warehouse::ForeignTable;
+use crate::apply::warehouse::Warehouse;
+use crate::envelope::read::Envelope;
+use crate::position::Position;
+use crate::table::TableName;
+
+/// Why a record's table cannot be used.
+#[derive(Debug)]
+pub(super) enum TableProblem {
+    /// The record is bad.
+    Record(RecordProblem),
+    /// Nothing goes on.
+    Halt(ApplyError),
+}
+
+impl From<RecordProblem> for TableProblem {
+    fn from(problem: RecordProblem) -> Self {
+        TableProblem::Record(problem)
+    }
+}
+
+impl From<ApplyError> for TableProblem {
+    fn from(error: ApplyError) -> Self {
+        TableProblem::Halt(error)
+    }
+}
+
+/// A version and where its columns stand in its table.
+#[derive(Clone, Debug)]
+pub(super) struct Fitted {
+    pub(super) version: Arc<Version>,
+    pub(super) places: Arc<[Option<usize>]>,
+    generation: u64,
+}
+
+/// Versions by what names them.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    /// By fingerprint.
+    entries: HashMap<String, Arc<Version>>,
+    /// By the text of the embedded schema, the latest of each topic first.
+    embedded: HashMap<Arc<str>, Vec<(Box<str>, Arc<Version>)>>,
+    fitted: HashMap<usize, Fitted>,
+}
+
+/// Versions of one topic that are kept by their text.
+const EMBEDDED_MAX: usize = 8;
+
+impl Versions {
+    /// Forgets what tables look like, not what versions are.
+    pub(super) fn unfit(&mut self) {
+        self.fitted.clear();
+    }
+
+    /// The version that a tombstone's header names, if it is known already.
+    pub(super) fn of_tombstone(&self, record: &Record) -> Option<Arc<Version>> {
+        self.entries.get(record.schema()?).cloned()
+    }
+
+    /// The version that a record's columns are of, if somebody says it.
+    pub(super) fn find(
+        &mut self,
+        record: &Record,
+        envelope: &Envelope<'_>,
+        table: &TableName,
+        schemas: &mut dyn Schemas,
+    ) -> Result<Option<Arc<Version>>, TableProblem> {
+        if let Some(schema) = envelope.schema {
+            return Ok(Some(self.embedded(record, schema.get(), table)?));
+        }
+        let Some(fingerprint) = record.schema() else { return Ok(None) };
+        if let Some(version) = self.entries.get(fingerprint) {
+            return Ok(Some(Arc::clone(version)));
+        }
+        let entry = schemas.entry(&envelope.source.name, fingerprint)?;
+        let entry = entry.ok_or_else(|| {
+            RecordProblem::new(format!(
+                "its header cdc.schema names {fingerprint}, which topic {}.__schemas does not have",
+                envelope.source.name
+            ))
+        })?;
+        let version = Version::of_entry(&entry).map_err(|expected| {
+            RecordProblem::new(format!("schema {fingerprint} cannot be read: expected {expected}"))
+        })?;
+        let version = Arc::new(version);
+        self.entries.insert(fingerprint.to_owned(), Arc::clone(&version));
+        Ok(Some(version))
+    }
+
+    fn embedded(
+        &mut self,
+        record: &Record,
+        schema: &str,
+        table: &TableName,
+    ) -> Result<Arc<Version>, RecordProblem> {
+        let known = self.embedded.entry(Arc::clone(&record.topic)).or_default();
+        if let Some(at) = known.iter().position(|(text, _)| **text == *schema) {
+            known.swap(0, at);
+            if let Some((_, version)) = known.first() {
+                return Ok(Arc::clone(version));
+            }
+        }
+        let version = Version::of_embedded(table.clone(), schema, record.key.as_deref())
+            .map_err(|expected| RecordProblem::new(format!("expected {expected}")))?;
+        let version = Arc::new(version);
+        known.insert(0, (schema.into(), Arc::clone(&version)));
+        known.truncate(EMBEDDED_MAX);
+        Ok(version)
+    }
+
+    /// Where a version's columns stand, if the table still is what it was.
+    pub(super) fn fitted(&self, version: &Arc<Version>, target: &Target) -> Option<Fitted> {
+        let key = Arc::as_ptr(version).addr();
+        let fitted = self.fitted.get(&key)?;
+        (fitted.generation == target.generation && Arc::ptr_eq(&fitted.version, version))
+            .then(|| fitted.clone())
+    }
+
+    /// Keeps where a version's columns stand.
+    pub(super) fn fit(
+        &mut self,
+        version: &Arc<Version>,
+        places: Vec<Option<usize>>,
+        target: &Target,
+    ) -> Fitted {
+        let fitted = Fitted {
+            version: Arc::clone(version),
+            places: places.into(),
+            generation: target.generation,
+        };
+        self.fitted.insert(Arc::as_ptr(version).addr(), fitted.clone());
+        fitted
+    }
+}
+
+/// A number for a table that any process would give it.
+pub(super) fn table_id(table: &TableName) -> TableId {
+    let text = format!("{}\0{}", table.namespace, table.name);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let mut bytes = [0; 8];
+    for (byte, found) in bytes.iter_mut().zip(digest.as_ref()) {
+        *byte = *found;
+    }
+    TableId((u64::from_be_bytes(bytes) >> 1).cast_signed())
+}
+
+/// A table that is new to us: created, or taken over if somebody has made it before.
+pub(super) fn begin_table(
+    warehouse: &mut dyn Warehouse,
+    prefix: &str,
+    version: Option<&Version>,
+    (table, position, spelling): (&TableName, Position, Spelling),
+) -> Result<Option<Reconciled>, ApplyError> {
+    let foreign = warehouse.foreign_table(table)?;
+    let Some(foreign) = foreign else {
+        return Ok(version
+            .map(|version| target::create(table_id(table), prefix, version, position, spelling)));
+    };
+    if foreign.has_rows && !foreign.has_position {
+        return Err(ApplyError::Configuration {
+            message: format!(
+                "table {table} of the warehouse has rows that were not written by cdc-sink"
+            ),
+            hint: "empty it, rename it, or give another database as the warehouse; the captured \
+                   database itself cannot be one"
+                .to_owned(),
+        });
+    }
+    adopt(&foreign, prefix, version, table).map(Some)
+}
+
+fn adopt(
+    foreign: &ForeignTable,
+    prefix: &str,
+    version: Option<&Version>,
+    table: &TableName,
+) -> Result<Reconciled, ApplyError> {
+    let column = |(name, column_type): &(String, ColumnType)| TargetColumn {
+        name: name.clone(),
+        column_type: column_type.clone(),
+        attnum: None,
+        default: None,
+        since: None,
+        dropped: false,
+    };
+    let columns: Vec<TargetColumn> = foreign.columns.iter().map(column).collect();
+    let names = match version {
+        Some(version) => version.key.clone(),
+        None => foreign.key.clone(),
+    };
+    let place = |name: &String| columns.iter().position(|column| column.name == *name);
+    let key: Vec<usize> = names.iter().filter_map(place).collect();
+    if key.len() != names.len() {
+        return Err(ApplyError::Configuration {
+            message: format!(
+                "table {table} of the warehouse lacks a column of the key ({})",
+                names.join(", ")
+            ),
+            hint: "add it, or drop the table: it is created as it must be".to_owned(),
+        });
+    }
+    let target = Target {
+        id: table_id(table),
+        table: table.clone(),
+        prefix: prefix.to_owned(),
+        columns,
+        key,
+        is_foreign: true,
+        generation: 0,
+        by_look: false,
+        reread: String::new(),
+        version_at: None,
+    };
+    let places = match version {
+        Some(version) => {
+            let found = |column: &crate::apply::merge::version::VersionColumn| {
+                target.columns.iter().position(|known| known.name == column.name)
+            };
+            version.columns.iter().map(found).collect()
+        }
+        None => (0..target.columns.len()).map(Some).collect(),
+    };
+    Ok(Reconciled { target, changes: vec![TableChange::Adopt], places, reread: None })
+}
+
+/// Whether a table may be filled by a prefix.
+pub(super) fn check_owner(known: &Known, prefix: &str) -> Result<(), ApplyError> {
+    if known.target.prefix == prefix {
+        return Ok(());
+    }
+    Err(ApplyError::Configuration {
+        message: format!(
+            "table {} of the warehouse is filled by topic prefix \"{}\", and \"{prefix}\" brings \
+             a table of the same name",
+            known.target.table, known.target.prefix
+        ),
+        hint: "give each source a warehouse of its own, or leave one out with --topics".to_owned(),
+    })
+}
+
+/// The version by which a record is read whose schema nobody says.
+pub(super) fn unsaid_version(
+    known: Option<&Target>,
+    row: Option<&str>,
+    record: &Record,
+    table: &TableName,
+) -> Result<Version, RecordProblem> {
+    match (known, row) {
+        (Some(target), _) if !target.by_look => Ok(Version::of_target(target)),
+        (_, Some(row)) => Version::of_look(table.clone(), row, record.key.as_deref())
+            .map_err(|_| RecordProblem::new("expected a row as a JSON object")),
+        (Some(target), None) => Ok(Version::of_target(target)),
+        (None, None) => Err(RecordProblem::new("it has neither an old nor a new row")),
+    }
+}
+
+/// Whether a version that nobody says brings nothing that its table cannot hold.
+pub(super) fn looks_alike(version: &Version, target: &Target) -> bool {
+    version.learnt != Learnt::Look
+        || version.columns.iter().all(|column| {
+            let known = target.columns.iter().find(|known| known.name == column.name);
+            known.is_some_and(|known| {
+                column.untyped || known.column_type.common(&column.column_type) == known.column_type
+            })
+        })
+}

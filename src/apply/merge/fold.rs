@@ -1,0 +1,491 @@
+//! The changes of a batch, folded to one final state per key, or to counts of equal rows.
+//!
+//! Changes of one key come in the order of their positions; one that is not later than what is
+//! known of its key is dropped. What an update leaves out is carried over from the state before it,
+//! unless the row began anew in between. Nothing is folded across a TRUNCATE.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::apply::merge::cell::Cell;
+use crate::apply::merge::cell::Texts;
+use crate::apply::merge::plan::CountPlan;
+use crate::apply::merge::plan::RowPlan;
+use crate::apply::merge::plan::TableChange;
+use crate::apply::merge::plan::TablePlan;
+use crate::apply::merge::plan::Target;
+use crate::position::Position;
+use crate::table::TableName;
+
+/// Changes that wait to be done.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Texts of all cells.
+    pub texts: Texts,
+    tables: BTreeMap<TableName, TableBatch>,
+    /// Values of rows whose key changed, by table and position of the delete half.
+    moved: HashMap<(TableName, Position), MovedRow>,
+    changes: u64,
+}
+
+/// The old row of a key change.
+#[derive(Clone, Debug)]
+pub struct MovedRow {
+    /// What the batch knows of its values.
+    pub cells: Vec<Cell>,
+    /// Where what is missing may be found: the row that stood in the warehouse under this key,
+    /// before this position.
+    pub base: Option<Base>,
+}
+
+/// A row of the warehouse as it was before a position.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its key's cells.
+    pub key: Vec<Cell>,
+    /// Only a row whose last change is older counts.
+    pub before: Position,
+}
+
+/// One change of a row.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its position.
+    pub position: Position,
+    /// It was read, not streamed.
+    pub is_read: bool,
+    /// It removes the row.
+    pub is_delete: bool,
+    /// The row begins here.
+    pub is_fresh: bool,
+    /// One for each column of the target.
+    pub cells: Vec<Cell>,
+    /// Where missing values of a row under a new key may be found.
+    pub base: Option<Base>,
+}
+
+#[derive(Debug)]
+struct TableBatch {
+    target: Arc<Target>,
+    changes: Vec<TableChange>,
+    store_target: bool,
+    empty: bool,
+    epoch: Option<u64>,
+    floor: Option<Position>,
+    rows: HashMap<Box<[u8]>, Change>,
+    counts: HashMap<Box<[u8]>, CountPlan>,
+}
+
+/// What is left to be found for a row before a plan can be made.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// Table.
+    pub table: TableName,
+    /// Key of the row in the batch.
+    pub key: Box<[u8]>,
+    /// Where its missing values are.
+    pub base: Base,
+}
+
+impl Batch {
+    /// How many changes were taken.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Sets what a table is to be, with what must be changed for it.
+    pub fn set_target(
+        &mut self,
+        target: &Arc<Target>,
+        changes: impl IntoIterator<Item = TableChange>,
+    ) {
+        let table = self.table(target);
+        table.target = Arc::clone(target);
+        table.store_target = true;
+        table.changes.extend(changes);
+    }
+
+    fn table(&mut self, target: &Arc<Target>) -> &mut TableBatch {
+        self.tables.entry(target.table.clone()).or_insert_with(|| TableBatch {
+            target: Arc::clone(target),
+            changes: Vec::new(),
+            store_target: false,
+            empty: false,
+            epoch: None,
+            floor: None,
+            rows: HashMap::new(),
+            counts: HashMap::new(),
+        })
+    }
+
+    /// A higher epoch of a table without key begins: what it holds goes.
+    pub fn begin_epoch(&mut self, target: &Arc<Target>, epoch: u64) {
+        let table = self.table(target);
+        table.epoch = Some(epoch);
+        table.empty = true;
+        table.counts.clear();
+    }
+
+    /// Notes an epoch of a table without anything to be emptied.
+    pub fn note_epoch(&mut self, target: &Arc<Target>, epoch: u64) {
+        self.table(target).epoch = Some(epoch);
+    }
+
+    /// The table was emptied at this position.
+    pub fn truncate(&mut self, target: &Arc<Target>, position: Position) {
+        self.changes += 1;
+        let table = self.table(target);
+        table.floor = table.floor.max(Some(position));
+        table.rows.retain(|_, change| change.position > position);
+        table.counts.retain(|_, count| count.position > position);
+    }
+
+    /// The key's text, by which changes of one row are told.
+    pub fn key(&self, target: &Target, cells: &[Cell]) -> Option<Box<[u8]>> {
+        let mut key = Vec::new();
+        for place in &target.key {
+            let text = self.texts.text(*cells.get(*place)?)?;
+            key.extend_from_slice(&text.len().to_ne_bytes());
+            key.extend_from_slice(text);
+        }
+        Some(key.into_boxed_slice())
+    }
+
+    /// Takes a change of a table with key.
+    pub fn change(&mut self, target: &Arc<Target>, key: Box<[u8]>, mut change: Change) {
+        self.changes += 1;
+        let table = self.table(target);
+        let Some(known) = table.rows.get_mut(&key) else {
+            table.rows.insert(key, change);
+            return;
+        };
+        let later = change.position > known.position
+            || (change.is_read && change.position == known.position);
+        if !later {
+            return;
+        }
+        if !change.is_delete && !change.is_fresh {
+            if known.is_delete {
+                // What the row had is gone with it.
+                change.is_fresh = true;
+            } else {
+                carry_over(known, &mut change);
+            }
+        }
+        *known = change;
+    }
+
+    /// The state of a key in this batch, if it was changed here.
+    pub fn state(&self, target: &Target, key: &[u8]) -> Option<&Change> {
+        self.tables.get(&target.table)?.rows.get(key)
+    }
+
+    /// Puts the values of a row aside whose key changes at this position; to be called before the
+    /// change itself.
+    pub fn put_aside(
+        &mut self,
+        target: &Arc<Target>,
+        key: &[u8],
+        (position, key_cells): (Position, Vec<Cell>),
+    ) {
+        let columns = target.columns.len();
+        let moved = match self.state(target, key) {
+            Some(known) if known.is_delete => return,
+            Some(known) => {
+                let base = if known.is_fresh {
+                    known.base.clone()
+                } else {
+                    Some(Base { key: key_cells, before: position })
+                };
+                MovedRow { cells: known.cells.clone(), base }
+            }
+            None => MovedRow {
+                cells: vec![Cell::Missing; columns],
+                base: Some(Base { key: key_cells, before: position }),
+            },
+        };
+        self.moved.insert((target.table.clone(), position), moved);
+    }
+
+    /// Takes values that were put aside in this batch.
+    pub fn take_aside(&mut self, table: &TableName, position: Position) -> Option<MovedRow> {
+        self.moved.remove(&(table.clone(), position))
+    }
+
+    /// Values that were put aside and that nobody has taken.
+    pub fn left_aside(&self) -> impl Iterator<Item = (&TableName, Position, &MovedRow)> {
+        self.moved.iter().map(|((table, position), moved)| (table, *position, moved))
+    }
+
+    /// Takes a change of a table without key: `count` rows like this come, or go.
+    pub fn count(
+        &mut self,
+        target: &Arc<Target>,
+        cells: Vec<Cell>,
+        (count, position): (i64, Position),
+    ) {
+        self.changes += 1;
+        let mut row = Vec::new();
+        for cell in &cells {
+            match self.texts.text(*cell) {
+                Some(text) => {
+                    row.extend_from_slice(&text.len().to_ne_bytes());
+                    row.extend_from_slice(text);
+                }
+                None => row.extend_from_slice(&usize::MAX.to_ne_bytes()),
+            }
+        }
+        let table = self.table(target);
+        let known = table.counts.entry(row.into_boxed_slice()).or_insert(CountPlan {
+            count: 0,
+            position,
+            cells,
+        });
+        known.count += count;
+        known.position = known.position.max(position);
+    }
+
+    /// Rows that lack values which may be found in the warehouse.
+    pub fn lookups(&self) -> Vec<Lookup> {
+        let mut lookups = Vec::new();
+        for (table, batch) in &self.tables {
+            for (key, change) in &batch.rows {
+                let Some(base) = &change.base else { continue };
+                if change.cells.contains(&Cell::Missing) {
+                    let (table, key, base) = (table.clone(), key.clone(), base.clone());
+                    lookups.push(Lookup { table, key, base });
+                }
+            }
+        }
+        lookups
+    }
+
+    /// Fills what a row lacks from a row that was found.
+    pub fn fill(&mut self, table: &TableName, key: &[u8], found: &[Cell]) {
+        let row = self.tables.get_mut(table).and_then(|batch| batch.rows.get_mut(key));
+        let Some(change) = row else { return };
+        for (cell, found) in change.cells.iter_mut().zip(found) {
+            if *cell == Cell::Missing {
+                *cell = *found;
+            }
+        }
+    }
+
+    /// The target of a table that this batch touches.
+    pub fn target(&self, table: &TableName) -> Option<&Arc<Target>> {
+        self.tables.get(table).map(|batch| &batch.target)
+    }
+
+    /// What is to be done to each table, and the texts of it.
+    pub fn into_plans(mut self) -> (Texts, Vec<TablePlan>) {
+        let mut texts = std::mem::take(&mut self.texts);
+        let plans = std::mem::take(&mut self.tables)
+            .into_values()
+            .map(|batch| batch.into_plan(&mut texts))
+            .collect();
+        (texts, plans)
+    }
+}
+
+/// What a change does not say stays as it was before.
+fn carry_over(known: &Change, change: &mut Change) {
+    for (at, cell) in change.cells.iter_mut().enumerate() {
+        if *cell == Cell::Missing {
+            *cell = known.cells.get(at).copied().unwrap_or(Cell::Missing);
+        }
+    }
+    change.is_fresh = known.is_fresh;
+    if change.base.is_none() {
+        change.base.clone_from(&known.base);
+    }
+}
+
+impl TableBatch {
+    fn into_plan(self, texts: &mut Texts) -> TablePlan {
+        let target = self.target;
+        let mut rows: Vec<(Box<[u8]>, RowPlan)> = self
+            .rows
+            .into_iter()
+            .map(|(key, change)| {
+                let row = RowPlan {
+                    position: change.position,
+                    is_read: change.is_read,
+                    is_delete: change.is_delete,
+                    is_fresh: change.is_fresh,
+                    cells: padded(change.cells, &target, (change.position, texts)),
+                };
+                (key, row)
+            })
+            .collect();
+        rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut counts: Vec<CountPlan> = self
+            .counts
+            .into_values()
+            .filter(|count| count.count != 0)
+            .map(|count| CountPlan {
+                cells: padded(count.cells, &target, (count.position, texts)),
+                ..count
+            })
+            .collect();
+        counts.sort_unstable_by_key(|count| count.position);
+        TablePlan {
+            target,
+            changes: self.changes,
+            store_target: self.store_target,
+            empty: self.empty,
+            epoch: self.epoch,
+            floor: self.floor,
+            rows: rows.into_iter().map(|(_, row)| row).collect(),
+            counts,
+        }
+    }
+}
+
+/// Cells of columns that came later in the batch.
+fn padded(
+    mut cells: Vec<Cell>,
+    target: &Target,
+    (position, texts): (Position, &mut Texts),
+) -> Vec<Cell> {
+    for column in target.columns.iter().skip(cells.len()) {
+        cells.push(absent(column, position, texts));
+    }
+    cells
+}
+
+/// What a record that does not have a column says of it: older than the column, it has its default;
+/// newer, the column was dropped.
+pub fn absent(
+    column: &crate::apply::merge::plan::TargetColumn,
+    position: Position,
+    texts: &mut Texts,
+) -> Cell {
+    match (&column.since, &column.default) {
+        (Some(since), Some(default)) if position < *since => {
+            Cell::Text(texts.push(default.as_bytes()))
+        }
+        _ => Cell::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::merge::column_type::ColumnType;
+    use crate::apply::merge::plan::TableId;
+    use crate::apply::merge::plan::TargetColumn;
+    use crate::lsn::Lsn;
+
+    fn target() -> Arc<Target> {
+        let column = |name: &str| TargetColumn {
+            name: name.to_owned(),
+            column_type: ColumnType::Text,
+            attnum: None,
+            default: None,
+            since: None,
+            dropped: false,
+        };
+        Arc::new(Target {
+            id: TableId(1),
+            table: TableName::new("s", "t"),
+            prefix: "p".to_owned(),
+            columns: ["id", "a", "big"].map(column).to_vec(),
+            key: vec![0],
+            is_foreign: false,
+            generation: 0,
+            by_look: false,
+            reread: String::new(),
+            version_at: None,
+        })
+    }
+
+    fn at(lsn: u64) -> Position {
+        Position { epoch: 1, commit_lsn: Lsn(lsn), ord: 0, sub: 0 }
+    }
+
+    /// `-` is missing, `0` is NULL, `create` is a change that begins the row.
+    fn take(batch: &mut Batch, position: u64, kind: &str, cells: [&str; 3]) {
+        let target = target();
+        let cells: Vec<Cell> = cells
+            .iter()
+            .map(|text| match *text {
+                "-" => Cell::Missing,
+                "0" => Cell::Null,
+                text => Cell::Text(batch.texts.push(text.as_bytes())),
+            })
+            .collect();
+        let key = batch.key(&target, &cells).unwrap();
+        let change = Change {
+            position: at(position),
+            is_read: kind == "read",
+            is_delete: kind == "delete",
+            is_fresh: matches!(kind, "create" | "read"),
+            cells,
+            base: None,
+        };
+        batch.change(&target, key, change);
+    }
+
+    fn only(batch: Batch) -> (RowPlan, Vec<String>) {
+        let (texts, mut plans) = batch.into_plans();
+        let row = plans.remove(0).rows.remove(0);
+        let shown = row.cells.iter().map(|cell| match cell {
+            Cell::Missing => "-".to_owned(),
+            Cell::Null => "0".to_owned(),
+            Cell::Text(span) => String::from_utf8(texts.get(*span).to_vec()).unwrap(),
+        });
+        let shown = shown.collect();
+        (row, shown)
+    }
+
+    #[test]
+    fn what_an_update_leaves_out_is_carried_over_unless_the_row_began_anew() {
+        let mut batch = Batch::default();
+        take(&mut batch, 1, "create", ["k", "x", "large"]);
+        take(&mut batch, 2, "update", ["k", "y", "-"]);
+        let (row, shown) = only(batch);
+        assert!(row.is_fresh);
+        assert_eq!(shown, ["k", "y", "large"]);
+
+        let mut batch = Batch::default();
+        take(&mut batch, 1, "update", ["k", "x", "large"]);
+        take(&mut batch, 2, "delete", ["k", "0", "0"]);
+        take(&mut batch, 3, "update", ["k", "y", "-"]);
+        let (row, shown) = only(batch);
+        assert!(row.is_fresh, "nothing of the deleted row comes back");
+        assert_eq!(shown, ["k", "y", "-"]);
+    }
+
+    #[test]
+    fn what_is_not_later_is_dropped() {
+        let mut batch = Batch::default();
+        take(&mut batch, 5, "update", ["k", "new", "b"]);
+        take(&mut batch, 4, "update", ["k", "old", "b"]);
+        take(&mut batch, 5, "update", ["k", "again", "b"]);
+        assert_eq!(only(batch).1, ["k", "new", "b"]);
+    }
+
+    #[test]
+    fn a_truncate_takes_what_is_older_and_leaves_what_is_newer() {
+        let mut batch = Batch::default();
+        take(&mut batch, 3, "create", ["a", "x", "x"]);
+        take(&mut batch, 9, "create", ["b", "x", "x"]);
+        batch.truncate(&target(), at(5));
+        let (_, plans) = batch.into_plans();
+        assert_eq!(plans[0].rows.len(), 1);
+        assert_eq!(plans[0].floor, Some(at(5)));
+    }
+
+    #[test]
+    fn equal_rows_are_summed() {
+        let mut batch = Batch::default();
+        for (count, text) in [(1, "x"), (1, "x"), (-1, "x"), (1, "y"), (-1, "y")] {
+            let span = batch.texts.push(text.as_bytes());
+            batch.count(&target(), vec![Cell::Text(span), Cell::Null, Cell::Null], (count, at(1)));
+        }
+        let (_, plans) = batch.into_plans();
+        let counts: Vec<i64> = plans[0].counts.iter().map(|count| count.count).collect();
+        assert_eq!(counts, [1]);
+    }
+}

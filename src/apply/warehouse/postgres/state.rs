@@ -1,0 +1,149 @@
+//! What is stored beside the rows: the schema `_cdc`.
+
+use crate::apply::merge::DeadLetter;
+use crate::apply::merge::Plan;
+use crate::apply::merge::TablePlan;
+use crate::apply::merge::plan::sortable;
+use crate::table::quote_literal;
+
+/// Makes the schema and its tables.
+pub(super) const CREATE: &str = r#"
+CREATE SCHEMA IF NOT EXISTS _cdc;
+CREATE TABLE IF NOT EXISTS _cdc.tables (
+    id bigint PRIMARY KEY, "schema" text NOT NULL, name text NOT NULL, prefix text NOT NULL,
+    generation bigint NOT NULL, epoch bigint NOT NULL, floor text COLLATE "C",
+    definition json NOT NULL, UNIQUE ("schema", name));
+CREATE TABLE IF NOT EXISTS _cdc.offsets (
+    group_name text, topic text, partition integer, next_offset bigint, fence bigint NOT NULL,
+    PRIMARY KEY (group_name, topic, partition));
+CREATE TABLE IF NOT EXISTS _cdc.watermarks (
+    topic text, partition integer, position text COLLATE "C" NOT NULL,
+    PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS _cdc.moved (
+    table_id bigint, position text COLLATE "C", values json NOT NULL,
+    PRIMARY KEY (table_id, position));
+CREATE TABLE IF NOT EXISTS _cdc.dead_letters (
+    topic text, partition integer, "offset" bigint, reason text NOT NULL, key bytea, value bytea,
+    headers json NOT NULL, at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition, "offset"));
+CREATE TABLE IF NOT EXISTS _cdc.state (key text PRIMARY KEY, value text NOT NULL);
+"#;
+
+/// Takes partitions: raises their fences.
+pub(super) const CLAIM: &str = "INSERT INTO _cdc.offsets AS o (group_name, topic, partition, \
+    fence) SELECT $1, k.topic, k.partition, 1 FROM unnest($2::text[], $3::int[]) AS k(topic, \
+    partition) ORDER BY k.topic, k.partition ON CONFLICT (group_name, topic, partition) DO UPDATE \
+    SET fence = o.fence + 1 RETURNING o.topic, o.partition, o.next_offset, o.fence";
+
+/// Stores offsets whose fences still hold.
+pub(super) const STORE_OFFSETS: &str = "UPDATE _cdc.offsets AS o SET next_offset = k.next FROM \
+    unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS k(topic, partition, next, fence) \
+    WHERE o.group_name = $1 AND o.topic = k.topic AND o.partition = k.partition AND o.fence = \
+    k.fence RETURNING o.topic, o.partition";
+
+/// The rest of what a plan stores, as one text.
+pub(super) fn store(plan: &Plan) -> String {
+    let mut sql = String::new();
+    let mut put = |statement: String| {
+        sql.push_str(&statement);
+        sql.push_str(";\n");
+    };
+    for mark in &plan.watermarks {
+        put(format!(
+            "INSERT INTO _cdc.watermarks AS w VALUES ({}, {}, {}) ON CONFLICT (topic, partition) \
+             DO UPDATE SET position = GREATEST(w.position, EXCLUDED.position)",
+            quote_literal(&mark.topic),
+            mark.partition,
+            quote_literal(&sortable(mark.position)),
+        ));
+    }
+    for (table, position) in &plan.moved_taken {
+        put(format!(
+            "DELETE FROM _cdc.moved WHERE table_id = {} AND position = {}",
+            table.0,
+            quote_literal(&sortable(*position)),
+        ));
+    }
+    for moved in &plan.moved {
+        let values = serde_json::to_string(&moved.values).unwrap_or_default();
+        put(format!(
+            "INSERT INTO _cdc.moved VALUES ({}, {}, {}) ON CONFLICT DO NOTHING",
+            moved.table.0,
+            quote_literal(&sortable(moved.position)),
+            quote_literal(&values),
+        ));
+    }
+    for letter in &plan.dead_letters {
+        put(dead_letter(letter));
+    }
+    for (topic, partition, offset) in &plan.dead_letters_done {
+        put(format!(
+            "DELETE FROM _cdc.dead_letters WHERE topic = {} AND partition = {partition} AND \
+             \"offset\" = {offset}",
+            quote_literal(topic)
+        ));
+    }
+    for (key, value) in &plan.state {
+        let key = quote_literal(key);
+        put(match value {
+            Some(value) => format!(
+                "INSERT INTO _cdc.state VALUES ({key}, {}) ON CONFLICT (key) DO UPDATE SET value \
+                 = EXCLUDED.value",
+                quote_literal(value)
+            ),
+            None => format!("DELETE FROM _cdc.state WHERE key = {key}"),
+        });
+    }
+    sql
+}
+
+fn dead_letter(letter: &DeadLetter) -> String {
+    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
+        Some(bytes) => {
+            let mut hexadecimal = Vec::with_capacity(bytes.len() * 2);
+            crate::apply::merge::value::hexadecimal(bytes, &mut hexadecimal);
+            format!("decode('{}', 'hex')", String::from_utf8_lossy(&hexadecimal))
+        }
+        None => "NULL".to_owned(),
+    };
+    format!(
+        "INSERT INTO _cdc.dead_letters (topic, partition, \"offset\", reason, key, value, headers) \
+         VALUES ({}, {}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
+        quote_literal(&letter.topic),
+        letter.partition,
+        letter.offset,
+        quote_literal(&letter.reason.replace('\0', "\u{fffd}")),
+        bytes(&letter.key),
+        bytes(&letter.value),
+        quote_literal(&letter.headers),
+    )
+}
+
+/// Stores a table's record.
+pub(super) fn store_table(plan: &TablePlan, created: bool) -> String {
+    let target = &plan.target;
+    let definition =
+        quote_literal(&serde_json::to_string(&**target).unwrap_or_default().replace('\0', ""));
+    let floor = plan.floor.map(|floor| quote_literal(&sortable(floor)));
+    if created {
+        return format!(
+            "INSERT INTO _cdc.tables VALUES ({}, {}, {}, {}, {}, {}, {}, {definition})",
+            target.id.0,
+            quote_literal(&target.table.namespace),
+            quote_literal(&target.table.name),
+            quote_literal(&target.prefix),
+            target.generation,
+            plan.epoch.unwrap_or_default(),
+            floor.as_deref().unwrap_or("NULL"),
+        );
+    }
+    let epoch = plan.epoch.map(|epoch| format!(", epoch = {epoch}")).unwrap_or_default();
+    let floor = floor
+        .map(|floor| format!(", floor = GREATEST(coalesce(floor, {floor}), {floor})"))
+        .unwrap_or_default();
+    format!(
+        "UPDATE _cdc.tables SET generation = {}, definition = {definition}{epoch}{floor} WHERE id \
+         = {}",
+        target.generation, target.id.0
+    )
+}

@@ -1,0 +1,431 @@
+//! The SQL of one table: its definition, its changes, and how a batch is merged into it.
+
+use crate::apply::merge::ColumnType;
+use crate::apply::merge::TableChange;
+use crate::apply::merge::Target;
+use crate::apply::merge::TargetColumn;
+use crate::apply::warehouse::DELETED_COLUMN;
+use crate::apply::warehouse::DeleteMode;
+use crate::apply::warehouse::INCOMPLETE_COLUMN;
+use crate::apply::warehouse::POSITION_COLUMN;
+use crate::apply::warehouse::STATE_SCHEMA;
+use crate::table::quote_identifier;
+use crate::table::quote_literal;
+
+/// Most digits of `numeric(p,s)`.
+const PRECISION_MAX: u32 = 1000;
+
+/// Rows are updated in place as long as a page has room for a second version of them.
+const FILLFACTOR: u32 = 85;
+
+/// Kinds of rows in the staging table.
+pub(super) const WHOLE: &str = "w";
+/// A row whose missing columns keep what the warehouse has.
+pub(super) const PART: &str = "p";
+/// A row that goes.
+pub(super) const GONE: &str = "d";
+
+/// A type's name in DDL.
+pub(super) fn type_name(column_type: &ColumnType) -> String {
+    use ColumnType as T;
+    match column_type {
+        T::Boolean => "boolean".to_owned(),
+        T::Int16 => "smallint".to_owned(),
+        T::Int32 => "integer".to_owned(),
+        T::Int64 => "bigint".to_owned(),
+        T::Float32 => "real".to_owned(),
+        T::Float64 => "double precision".to_owned(),
+        T::Decimal(precision, scale) if *precision <= PRECISION_MAX => {
+            format!("numeric({precision},{scale})")
+        }
+        T::Numeric | T::Decimal(..) => "numeric".to_owned(),
+        T::Text => "text".to_owned(),
+        T::Varchar(length) => format!("character varying({length})"),
+        T::Bytes => "bytea".to_owned(),
+        T::Date => "date".to_owned(),
+        T::Time => "time without time zone".to_owned(),
+        T::TimeTz => "time with time zone".to_owned(),
+        T::Timestamp => "timestamp without time zone".to_owned(),
+        T::TimestampTz => "timestamp with time zone".to_owned(),
+        T::Interval => "interval".to_owned(),
+        T::Uuid => "uuid".to_owned(),
+        T::Json => "json".to_owned(),
+        T::Jsonb => "jsonb".to_owned(),
+        T::BuiltIn(name) => name.clone(),
+        T::Array(element) => format!("{}[]", type_name(element)),
+    }
+}
+
+/// A table's names, made once.
+#[derive(Clone, Debug)]
+pub(super) struct Statements<'a> {
+    target: &'a Target,
+    delete_mode: DeleteMode,
+    table: String,
+    tombstones: String,
+    stage: String,
+}
+
+fn list<'a>(items: impl Iterator<Item = &'a str>, each: impl Fn(&str) -> String) -> String {
+    items.map(|name| each(&quote_identifier(name))).collect::<Vec<_>>().join(", ")
+}
+
+impl<'a> Statements<'a> {
+    pub(super) fn new(target: &'a Target, delete_mode: DeleteMode) -> Self {
+        let id = target.id.0;
+        Statements {
+            target,
+            delete_mode,
+            table: target.table.quoted(),
+            tombstones: format!("{STATE_SCHEMA}.tombstones_{id}"),
+            stage: format!("pg_temp.stage_{id}_{}", target.generation),
+        }
+    }
+
+    /// The staging table's name.
+    pub(super) fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    fn columns(&self, each: impl Fn(&str) -> String) -> String {
+        list(self.target.columns.iter().map(|column| column.name.as_str()), each)
+    }
+
+    fn key(&self, each: impl Fn(&str) -> String) -> String {
+        list(self.target.key_columns().map(|column| column.name.as_str()), each)
+    }
+
+    fn same_key(&self, a: &str, b: &str) -> String {
+        let names = self.target.key_columns().map(|column| quote_identifier(&column.name));
+        names.map(|name| format!("{a}.{name} = {b}.{name}")).collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn is_soft(&self) -> bool {
+        self.delete_mode == DeleteMode::Soft && self.target.is_keyed()
+    }
+
+    fn definition(column: &TargetColumn) -> String {
+        format!("{} {}", quote_identifier(&column.name), type_name(&column.column_type))
+    }
+
+    fn technical(&self) -> Vec<String> {
+        let zero = "00000:00000000000000000000:00000000000000000000:0";
+        let mut columns =
+            vec![format!("{POSITION_COLUMN} text COLLATE \"C\" NOT NULL DEFAULT '{zero}'")];
+        if self.is_soft() {
+            columns.push(format!("{DELETED_COLUMN} boolean NOT NULL DEFAULT false"));
+        }
+        if self.target.is_keyed() {
+            columns.push(format!("{INCOMPLETE_COLUMN} text[]"));
+        }
+        columns
+    }
+
+    /// SQL of one change of the table's columns.
+    pub(super) fn change(&self, change: &TableChange) -> String {
+        let table = &self.table;
+        match change {
+            TableChange::Create => self.create(),
+            TableChange::Adopt => self.adopt(),
+            TableChange::AddColumn(column) => {
+                let default = column.default.as_ref().map_or_else(String::new, |text| {
+                    let value = match column.column_type {
+                        ColumnType::Bytes => quote_literal(&format!("\\x{text}")),
+                        _ => quote_literal(text),
+                    };
+                    format!(" DEFAULT {value}")
+                });
+                let name = quote_identifier(&column.name);
+                // The default is for rows that are there; later ones always bring their value.
+                let drop = if default.is_empty() {
+                    String::new()
+                } else {
+                    format!("ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;\n")
+                };
+                let definition = Self::definition(column);
+                format!("ALTER TABLE {table} ADD COLUMN {definition}{default};\n{drop}")
+            }
+            TableChange::Widen { name, to, .. } => {
+                let (column, to) = (quote_identifier(name), type_name(to));
+                let alter = |table: &str| {
+                    format!(
+                        "ALTER TABLE {table} ALTER COLUMN {column} TYPE {to} \
+                         USING {column}::{to};\n"
+                    )
+                };
+                self.also_of_tombstones(name, alter)
+            }
+            TableChange::Rename { from, to } => {
+                let (old, new) = (quote_identifier(from), quote_identifier(to));
+                let alter =
+                    |table: &str| format!("ALTER TABLE {table} RENAME COLUMN {old} TO {new};\n");
+                self.also_of_tombstones(to, alter)
+            }
+        }
+    }
+
+    fn also_of_tombstones(&self, column: &str, alter: impl Fn(&str) -> String) -> String {
+        let in_key = self.target.key_columns().any(|known| known.name == column);
+        let tombstones = if in_key { alter(&self.tombstones) } else { String::new() };
+        alter(&self.table) + &tombstones
+    }
+
+    fn create(&self) -> String {
+        let mut columns: Vec<String> = self.target.columns.iter().map(Self::definition).collect();
+        columns.extend(self.technical());
+        if self.target.is_keyed() {
+            columns.push(format!("PRIMARY KEY ({})", self.key(str::to_owned)));
+        }
+        format!(
+            "CREATE SCHEMA IF NOT EXISTS {};\nCREATE TABLE {} ({}) WITH (fillfactor = \
+             {FILLFACTOR});\n{}",
+            quote_identifier(&self.target.table.namespace),
+            self.table,
+            columns.join(", "),
+            self.create_tombstones()
+        )
+    }
+
+    fn create_tombstones(&self) -> String {
+        if !self.target.is_keyed() || self.is_soft() {
+            return String::new();
+        }
+        let key = self.target.key_columns().map(Self::definition).collect::<Vec<_>>().join(", ");
+        format!(
+            "CREATE TABLE {} ({key}, {POSITION_COLUMN} text COLLATE \"C\" NOT NULL, \
+             PRIMARY KEY ({}));\n",
+            self.tombstones,
+            self.key(str::to_owned)
+        )
+    }
+
+    fn adopt(&self) -> String {
+        let table = &self.table;
+        let mut sql = String::new();
+        for column in self.technical() {
+            sql.push_str(&format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"));
+        }
+        if self.target.is_keyed() {
+            let name = quote_identifier(&format!("cdc_key_{}", self.target.id.0));
+            let key = self.key(str::to_owned);
+            sql.push_str(&format!(
+                "CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({key});\n"
+            ));
+        }
+        sql + &self.create_tombstones()
+    }
+
+    /// The staging table.
+    pub(super) fn create_stage(&self) -> String {
+        let mut columns: Vec<String> = self.target.columns.iter().map(Self::definition).collect();
+        columns.push(format!("{POSITION_COLUMN} text COLLATE \"C\""));
+        if self.target.is_keyed() {
+            columns.push(format!("{INCOMPLETE_COLUMN} text[]"));
+            columns.push("_cdc_kind text".to_owned());
+        } else {
+            columns.push("_cdc_count bigint".to_owned());
+        }
+        format!("CREATE TEMP TABLE {} ({}) ON COMMIT DELETE ROWS", self.stage, columns.join(", "))
+            .replace("TEMP TABLE pg_temp.", "TEMP TABLE ")
+    }
+
+    /// COPY into the staging table.
+    pub(super) fn copy(&self) -> String {
+        format!("COPY {} FROM STDIN", self.stage)
+    }
+
+    /// Rows of one kind, inserted or merged: the later position wins.
+    pub(super) fn upsert(&self, kind: &str) -> String {
+        let mut set = vec![format!("{POSITION_COLUMN} = EXCLUDED.{POSITION_COLUMN}")];
+        for column in &self.target.columns {
+            let name = quote_identifier(&column.name);
+            if kind == PART {
+                let literal = quote_literal(&column.name);
+                set.push(format!(
+                    "{name} = CASE WHEN {literal} = ANY (EXCLUDED.{INCOMPLETE_COLUMN}) THEN \
+                     t.{name} ELSE EXCLUDED.{name} END"
+                ));
+            } else {
+                set.push(format!("{name} = EXCLUDED.{name}"));
+            }
+        }
+        if kind == PART {
+            set.push(format!(
+                "{INCOMPLETE_COLUMN} = (SELECT array_agg(name) FROM unnest(t.{INCOMPLETE_COLUMN}) \
+                 AS name WHERE name = ANY (EXCLUDED.{INCOMPLETE_COLUMN}))"
+            ));
+        } else {
+            set.push(format!("{INCOMPLETE_COLUMN} = EXCLUDED.{INCOMPLETE_COLUMN}"));
+        }
+        let alive = if self.is_soft() {
+            set.push(format!("{DELETED_COLUMN} = false"));
+            String::new()
+        } else {
+            format!(
+                " AND NOT EXISTS (SELECT FROM {} AS x WHERE {} AND x.{POSITION_COLUMN} >= \
+                 s.{POSITION_COLUMN})",
+                self.tombstones,
+                self.same_key("x", "s")
+            )
+        };
+        let columns = self.columns(str::to_owned);
+        let technical = format!("{POSITION_COLUMN}, {INCOMPLETE_COLUMN}");
+        format!(
+            "INSERT INTO {} AS t ({columns}, {technical}) SELECT {columns}, {technical} FROM {} AS \
+             s WHERE s._cdc_kind = '{kind}'{alive} ON CONFLICT ({}) DO UPDATE SET {} WHERE \
+             EXCLUDED.{POSITION_COLUMN} >= t.{POSITION_COLUMN}",
+            self.table,
+            self.stage,
+            self.key(str::to_owned),
+            set.join(", ")
+        )
+    }
+
+    /// Tombstones that a later row has overtaken.
+    pub(super) fn forget_tombstones(&self) -> String {
+        format!(
+            "DELETE FROM {} AS x USING {} AS s WHERE s._cdc_kind <> '{GONE}' AND {} AND \
+             x.{POSITION_COLUMN} < s.{POSITION_COLUMN}",
+            self.tombstones,
+            self.stage,
+            self.same_key("x", "s")
+        )
+    }
+
+    /// Rows that go.
+    pub(super) fn delete(&self) -> String {
+        if self.is_soft() {
+            let key = self.key(str::to_owned);
+            return format!(
+                "INSERT INTO {} AS t ({key}, {POSITION_COLUMN}, {DELETED_COLUMN}) SELECT {key}, \
+                 {POSITION_COLUMN}, true FROM {} AS s WHERE s._cdc_kind = '{GONE}' ON CONFLICT \
+                 ({key}) DO UPDATE SET {POSITION_COLUMN} = EXCLUDED.{POSITION_COLUMN}, \
+                 {DELETED_COLUMN} = true WHERE EXCLUDED.{POSITION_COLUMN} >= t.{POSITION_COLUMN}",
+                self.table, self.stage
+            );
+        }
+        format!(
+            "DELETE FROM {} AS t USING {} AS s WHERE s._cdc_kind = '{GONE}' AND {} AND \
+             t.{POSITION_COLUMN} < s.{POSITION_COLUMN}",
+            self.table,
+            self.stage,
+            self.same_key("t", "s")
+        )
+    }
+
+    /// What stays of rows that go.
+    pub(super) fn bury(&self) -> String {
+        let key = self.key(str::to_owned);
+        format!(
+            "INSERT INTO {} AS x ({key}, {POSITION_COLUMN}) SELECT {key}, {POSITION_COLUMN} FROM \
+             {} AS s WHERE s._cdc_kind = '{GONE}' AND NOT EXISTS (SELECT FROM {} AS t WHERE {} AND \
+             t.{POSITION_COLUMN} > s.{POSITION_COLUMN}) ON CONFLICT ({key}) DO UPDATE SET \
+             {POSITION_COLUMN} = EXCLUDED.{POSITION_COLUMN} WHERE EXCLUDED.{POSITION_COLUMN} > \
+             x.{POSITION_COLUMN}",
+            self.tombstones,
+            self.stage,
+            self.table,
+            self.same_key("t", "s")
+        )
+    }
+
+    /// Everything below a floor goes.
+    pub(super) fn truncate(&self, floor: &str) -> Vec<String> {
+        let floor = quote_literal(floor);
+        if self.is_soft() {
+            return vec![format!(
+                "UPDATE {} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor} WHERE \
+                 {POSITION_COLUMN} < {floor} AND NOT {DELETED_COLUMN}",
+                self.table
+            )];
+        }
+        let mut sql =
+            vec![format!("DELETE FROM {} WHERE {POSITION_COLUMN} <= {floor}", self.table)];
+        if self.target.is_keyed() {
+            sql.push(format!("DELETE FROM {} WHERE {POSITION_COLUMN} <= {floor}", self.tombstones));
+        }
+        sql
+    }
+
+    /// Everything goes.
+    pub(super) fn empty(&self) -> String {
+        format!("TRUNCATE {}", self.table)
+    }
+
+    /// Rows of a multiset that come.
+    pub(super) fn insert_counted(&self) -> String {
+        let columns = self.columns(str::to_owned);
+        format!(
+            "INSERT INTO {} ({columns}, {POSITION_COLUMN}) SELECT {columns}, {POSITION_COLUMN} \
+             FROM {} AS s, generate_series(1, s._cdc_count) WHERE s._cdc_count > 0",
+            self.table, self.stage
+        )
+    }
+
+    /// Rows of a multiset that go: as many of the equal ones as asked for. Rows are compared by
+    /// their text, since not every type can be compared.
+    pub(super) fn delete_counted(&self) -> String {
+        let row =
+            |alias: &str| format!("ROW({})::text", self.columns(|name| format!("{alias}.{name}")));
+        format!(
+            "DELETE FROM {table} WHERE ctid IN (SELECT id FROM (SELECT t.ctid AS id, w.wanted, \
+             row_number() OVER (PARTITION BY w.line ORDER BY t.ctid) AS number FROM (SELECT \
+             {wanted} AS line, -s._cdc_count AS wanted FROM {stage} AS s WHERE s._cdc_count < 0) \
+             AS w JOIN {table} AS t ON {had} = w.line) AS found WHERE number <= wanted)",
+            table = self.table,
+            stage = self.stage,
+            wanted = row("s"),
+            had = row("t"),
+        )
+    }
+
+    /// Rows by keys, which are text arrays, one per key column: number of the key, position,
+    /// whether it is a tombstone, values.
+    pub(super) fn select(&self) -> String {
+        let arguments: Vec<String> =
+            (1..=self.target.key.len()).map(|number| format!("${number}::text[]")).collect();
+        let names: Vec<String> =
+            (1..=self.target.key.len()).map(|number| format!("k{number}")).collect();
+        let on = |alias: &str| {
+            let pairs = self.target.key_columns().zip(&names).map(|(column, name)| {
+                let (own, to) = (quote_identifier(&column.name), type_name(&column.column_type));
+                let text = match column.column_type {
+                    ColumnType::Bytes => format!("decode(k.{name}, 'hex')"),
+                    _ => format!("k.{name}::{to}"),
+                };
+                format!("{alias}.{own} = {text}")
+            });
+            pairs.collect::<Vec<_>>().join(" AND ")
+        };
+        let values = self.target.columns.iter().map(|column| {
+            let name = quote_identifier(&column.name);
+            match column.column_type {
+                ColumnType::Bytes => format!("encode(t.{name}, 'hex')"),
+                ColumnType::Boolean => {
+                    format!("CASE t.{name} WHEN true THEN 't' WHEN false THEN 'f' END")
+                }
+                _ => format!("t.{name}::text"),
+            }
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        let (gone, join) = if self.is_soft() {
+            (format!("t.{DELETED_COLUMN}"), String::new())
+        } else {
+            let join = format!(" LEFT JOIN {} AS x ON {}", self.tombstones, on("x"));
+            (format!("t.{POSITION_COLUMN} IS NULL"), join)
+        };
+        let position = if self.is_soft() {
+            format!("t.{POSITION_COLUMN}")
+        } else {
+            format!("GREATEST(t.{POSITION_COLUMN}, x.{POSITION_COLUMN})")
+        };
+        format!(
+            "SELECT k.number, {position}, {gone}, ARRAY[{values}]::text[] FROM unnest({}) WITH \
+             ORDINALITY AS k({}, number) LEFT JOIN {} AS t ON {}{join} WHERE {position} IS NOT NULL",
+            arguments.join(", "),
+            names.join(", "),
+            self.table,
+            on("t"),
+        )
+    }
+}
