@@ -130,8 +130,10 @@ fn start_http(config: &AgentConfig, process: &Process) -> Result<(), Failure> {
         let status = status.clone();
         Box::pin(async move { slot_metrics(&status).await })
     });
-    let shown = Shown { metrics: process.metrics.clone(), asked, health: process.health.clone() };
-    process.runtime.spawn(http::serve(listener, shown));
+    let metrics = process.metrics.clone();
+    let counted: http::CountedMetrics = Arc::new(move |out| metrics.write(out));
+    let shown = Shown { counted, asked, health: process.health.clone() };
+    process.runtime.spawn(http::serve(listener, shown, axum::Router::new()));
     Ok(())
 }
 

@@ -5,3 +5,6 @@ pub mod warehouse;
 pub mod applier;
 pub mod settings;
 pub mod error;
+pub mod consumer;
+pub mod batch_loop;
+pub mod tables_shown;

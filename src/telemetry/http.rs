@@ -15,16 +15,18 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::telemetry::Health;
-use crate::telemetry::Metrics;
 
 /// Metrics that are asked for when they are scraped, in Prometheus' text format.
 pub type AskedMetrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
 
+/// Metrics that are counted, in Prometheus' text format.
+pub type CountedMetrics = Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>;
+
 /// What the port shows.
 #[derive(Clone)]
 pub struct Shown {
-    /// Metrics that are counted.
-    pub metrics: Metrics,
+    /// Appends metrics that are counted, in the same format.
+    pub counted: CountedMetrics,
     /// Metrics that are asked for.
     pub asked: AskedMetrics,
     /// Health.
@@ -40,13 +42,14 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers until the runtime ends.
-pub async fn serve(listener: TcpListener, shown: Shown) {
+/// Answers until the runtime ends; `more` are routes beside these.
+pub async fn serve(listener: TcpListener, shown: Shown, more: Router) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
-        .with_state(shown);
+        .with_state(shown)
+        .merge(more);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the HTTP port has failed");
     }
@@ -54,7 +57,7 @@ pub async fn serve(listener: TcpListener, shown: Shown) {
 
 async fn metrics(State(shown): State<Shown>) -> Response {
     let mut body = Vec::new();
-    shown.metrics.write(&mut body);
+    (shown.counted)(&mut body);
     body.extend_from_slice((shown.asked)().await.as_bytes());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body).into_response()
 }

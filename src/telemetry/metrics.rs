@@ -62,29 +62,32 @@ pub struct Metrics {
 }
 
 /// A registry that hands out what it has registered.
-struct Names(Registry);
+pub(super) struct Names(pub(super) Registry);
 
 impl Names {
-    fn add<M: Collector + Clone + 'static>(&self, metric: Result<M, prometheus::Error>) -> M {
+    pub(super) fn add<M: Collector + Clone + 'static>(
+        &self,
+        metric: Result<M, prometheus::Error>,
+    ) -> M {
         let metric = metric.unwrap_or_else(|error| unreachable_name(&error));
         let boxed = Box::new(metric.clone());
         self.0.register(boxed).unwrap_or_else(|error| unreachable_name(&error));
         metric
     }
 
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(name, help))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(name, help))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 }
@@ -151,8 +154,13 @@ impl Default for Metrics {
 impl Metrics {
     /// Appends all of them in Prometheus' text format.
     pub fn write(&self, out: &mut Vec<u8>) {
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), out) {
-            tracing::error!(%error, "metrics cannot be written");
-        }
+        write_all(&self.registry, out);
+    }
+}
+
+/// Appends what is registered in Prometheus' text format.
+pub(super) fn write_all(registry: &Registry, out: &mut Vec<u8>) {
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), out) {
+        tracing::error!(%error, "metrics cannot be written");
     }
 }

@@ -4,6 +4,8 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod sink_metrics;
 
 pub use health::Health;
 pub use metrics::Metrics;
+pub use sink_metrics::SinkMetrics;

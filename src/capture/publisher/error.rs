@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::kafka::KafkaFailure;
+
 /// An error of the destination. Records that were not acknowledged are not lost: they are read
 /// again from the confirmed position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,3 +124,16 @@ impl fmt::Display for PublishError {
 }
 
 impl std::error::Error for PublishError {}
+
+impl From<KafkaFailure> for PublishError {
+    fn from(failure: KafkaFailure) -> Self {
+        match failure {
+            KafkaFailure::Unauthorized { during, reason } => {
+                PublishError::Unauthorized { during, reason }
+            }
+            KafkaFailure::Unreachable { brokers, reason } => {
+                PublishError::Unreachable { brokers, reason }
+            }
+        }
+    }
+}

@@ -19,7 +19,6 @@ use rdkafka::admin::NewTopic;
 use rdkafka::admin::TopicReplication;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Handle;
@@ -41,6 +40,8 @@ use crate::capture::publisher::librdkafka::Refused;
 use crate::capture::publisher::librdkafka::Topic;
 use crate::capture::publisher::librdkafka::code;
 use crate::capture::publisher::settings::PublisherSettings;
+use crate::kafka;
+use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
 use crate::position::POSITION_HEADER;
 use crate::position::SCHEMA_HEADER;
@@ -484,39 +485,12 @@ fn not_created(topic: &str, code: RDKafkaErrorCode) -> PublishError {
     }
 }
 
-/// Sorts an error of a request.
+/// What an error of the client means.
 pub(super) fn sorted(settings: &KafkaSettings, during: &str, error: &KafkaError) -> PublishError {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::TopicAuthorizationFailed,
-        ) => PublishError::Unauthorized { during: during.to_owned(), reason: error.to_string() },
-        Some(
-            RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::Resolve
-            | RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::RequestTimedOut,
-        ) => PublishError::Unreachable {
-            brokers: settings.brokers.clone(),
-            reason: format!("no broker answers while {during}"),
-        },
-        _ => PublishError::Unreachable {
-            brokers: settings.brokers.clone(),
-            reason: format!("{during}: {error}"),
-        },
-    }
+    KafkaFailure::new(settings, during, error).into()
 }
 
-/// A client of the safe crate, for requests and for reading.
-pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in settings.properties() {
-        config.set(name, value);
-    }
-    config.set("client.id", "cdc-agent");
-    config.set_log_level(RDKafkaLogLevel::Critical);
-    config
+/// A client of the safe crate, for requests.
+fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    kafka::client_config(settings, "cdc-agent")
 }

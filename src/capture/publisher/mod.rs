@@ -7,7 +7,6 @@
 //! **A record is never given up while later ones of its partition go out**: the first that fails
 //! for good ends the publisher, and everything unacknowledged is read again.
 
-mod compacted;
 mod error;
 mod kafka;
 mod librdkafka;
@@ -16,7 +15,6 @@ mod own_topics;
 mod record;
 mod settings;
 
-pub use compacted::read_compacted;
 pub use error::PublishError;
 pub use kafka::KafkaPublisher;
 pub use lines::LinesPublisher;

@@ -13,7 +13,6 @@ use crate::capture::publisher::Record;
 use crate::capture::publisher::Route;
 use crate::capture::publisher::RouteId;
 use crate::capture::publisher::TopicSpec;
-use crate::capture::publisher::read_compacted;
 use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::capture::state::StateStore;
@@ -21,6 +20,7 @@ use crate::capture::state::Stored;
 use crate::capture::state::TableState;
 use crate::capture::state::unreadable;
 use crate::kafka::KafkaSettings;
+use crate::kafka::read_compacted;
 use crate::table::TableName;
 
 /// State in a topic.

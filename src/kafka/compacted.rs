@@ -11,10 +11,9 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 
-use crate::capture::publisher::PublishError;
-use crate::capture::publisher::kafka::client_config;
-use crate::capture::publisher::kafka::sorted;
+use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
+use crate::kafka::client_config;
 
 /// How long the whole reading may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,10 +29,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub fn read_compacted(
     settings: &KafkaSettings,
     topic: &str,
-) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PublishError> {
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KafkaFailure> {
     let during = format!("reading topic {topic}");
-    let failed = |error: KafkaError| sorted(settings, &during, &error);
-    let mut config = client_config(settings);
+    let failed = |error: KafkaError| KafkaFailure::new(settings, &during, &error);
+    let mut config = client_config(settings, "cdc-agent");
     config
         // Kafka wants a group from every consumer; nothing is committed to it.
         .set("group.id", "cdc-agent-reader")
@@ -71,7 +70,7 @@ pub fn read_compacted(
             }
         }
     }
-    Err(PublishError::Unreachable {
+    Err(KafkaFailure::Unreachable {
         brokers: settings.brokers.clone(),
         reason: format!("{during}: no end in {} s", READ_TIMEOUT.as_secs()),
     })

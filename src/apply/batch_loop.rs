@@ -1,0 +1,434 @@
+//! The loop: collect, merge, load, and only then tell Kafka; in that order, always.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::apply::applier::Applier;
+use crate::apply::applier::Done;
+use crate::apply::applier::Partition;
+use crate::apply::applier::Pushed;
+use crate::apply::applier::Record;
+use crate::apply::consumer::Consumer;
+use crate::apply::consumer::Polled;
+use crate::apply::error::ApplyError;
+use crate::apply::settings::ApplySettings;
+use crate::apply::tables_shown::TablesShown;
+use crate::apply::warehouse::WarehouseError;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::SinkMetrics;
+use crate::time::UnixMicros;
+
+/// How long one wait for a record lasts.
+const POLL_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// A batch that nothing is being added to is committed after so long.
+const QUIET: Duration = Duration::from_millis(10);
+
+/// How often topics that match are looked for.
+const TOPICS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a partition that waits is tried again.
+const WAITING_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often lag is reckoned.
+const LAG_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What surrounds the loop.
+pub struct Surroundings<'a> {
+    /// Metrics.
+    pub metrics: &'a SinkMetrics,
+    /// Health.
+    pub health: &'a Health,
+    /// The request to stop.
+    pub stop: &'a Stop,
+    /// What `/v1/tables` shows.
+    pub tables: &'a Arc<Mutex<TablesShown>>,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// Everything up to the ends of the topics at the start is applied.
+    CaughtUp,
+}
+
+/// The loop over one consumer and one warehouse.
+pub struct BatchLoop<'a> {
+    around: Surroundings<'a>,
+    consumer: &'a mut Consumer,
+    applier: &'a mut Applier,
+    settings: &'a ApplySettings,
+    once: bool,
+    /// Next offset of each partition that is ours.
+    applied: HashMap<Partition, i64>,
+    /// Ends of partitions when the loop began, with `--once`.
+    ends: HashMap<Partition, i64>,
+    waiting: HashMap<Partition, Waiting>,
+    first_at: Option<Instant>,
+    last_at: Instant,
+    assigned: bool,
+}
+
+/// A partition that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    offset: i64,
+    since: Instant,
+    tried: Instant,
+}
+
+impl<'a> BatchLoop<'a> {
+    /// Over these.
+    pub fn new(
+        around: Surroundings<'a>,
+        consumer: &'a mut Consumer,
+        applier: &'a mut Applier,
+        (settings, once): (&'a ApplySettings, bool),
+    ) -> Self {
+        BatchLoop {
+            around,
+            consumer,
+            applier,
+            settings,
+            once,
+            applied: HashMap::new(),
+            ends: HashMap::new(),
+            waiting: HashMap::new(),
+            first_at: None,
+            last_at: Instant::now(),
+            assigned: false,
+        }
+    }
+
+    /// Runs until it is asked to stop, or has caught up.
+    ///
+    /// # Errors
+    ///
+    /// What came in the way; what was not committed is not lost.
+    pub fn run(&mut self) -> Result<Ended, ApplyError> {
+        let result = self.turns();
+        if result.is_ok() {
+            self.commit()?;
+            let offsets: Vec<_> = self.applied.iter().map(|(p, at)| (p.clone(), *at)).collect();
+            self.consumer.show_offsets(&offsets, true);
+        }
+        self.applier.abandon();
+        self.around.health.leave("batches");
+        result
+    }
+
+    fn turns(&mut self) -> Result<Ended, ApplyError> {
+        let mut looked = Instant::now();
+        let mut reckoned = Instant::now();
+        loop {
+            self.around.health.turn("batches");
+            if self.around.stop.is_requested() {
+                return Ok(Ended::Stopped);
+            }
+            if !self.once && looked.elapsed() >= TOPICS_INTERVAL {
+                self.consumer.subscribe_to_matching()?;
+                looked = Instant::now();
+            }
+            let polled = self.consumer.poll(POLL_TIMEOUT)?;
+            let quiet = matches!(polled, Polled::Nothing);
+            self.take(polled)?;
+            if self.is_due(quiet) {
+                self.commit()?;
+            }
+            self.try_waiting()?;
+            if reckoned.elapsed() >= LAG_INTERVAL {
+                self.reckon_lag();
+                reckoned = Instant::now();
+            }
+            if self.once && quiet && !self.applier.has_pending() && self.is_caught_up()? {
+                return Ok(Ended::CaughtUp);
+            }
+        }
+    }
+
+    fn take(&mut self, polled: Polled) -> Result<(), ApplyError> {
+        match polled {
+            Polled::Nothing => Ok(()),
+            Polled::Record(record) => self.record(record, false),
+            Polled::Assigned(partitions) => self.assigned(&partitions),
+            Polled::Revoked => {
+                // What is ready is committed while the partitions are still ours; the fence stops
+                // us if they are not.
+                match self.commit() {
+                    Ok(()) | Err(ApplyError::Warehouse(WarehouseError::Fenced { .. })) => {}
+                    Err(error) => return Err(error),
+                }
+                tracing::info!("the group is shared out anew");
+                self.forget_all()?;
+                self.consumer.release()
+            }
+        }
+    }
+
+    fn forget_all(&mut self) -> Result<(), ApplyError> {
+        self.applier.claim(&[])?;
+        self.applied.clear();
+        self.waiting.clear();
+        self.first_at = None;
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record, force: bool) -> Result<(), ApplyError> {
+        let partition = (Arc::clone(&record.topic), record.partition);
+        if self.waiting.contains_key(&partition) {
+            // Fetched before the partition was stopped; it comes again.
+            return Ok(());
+        }
+        let offset = record.offset;
+        match self.applier.push(record, force)? {
+            Pushed::Taken => {
+                self.applied.insert(partition, offset + 1);
+                self.last_at = Instant::now();
+                self.first_at.get_or_insert(self.last_at);
+            }
+            Pushed::Waits => {
+                self.consumer.pause(&partition)?;
+                let now = Instant::now();
+                tracing::debug!(topic = %partition.0, partition = partition.1, offset, "waits");
+                self.waiting.insert(partition, Waiting { offset, since: now, tried: now });
+            }
+        }
+        self.around.metrics.waiting.set(i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Partitions that wait are tried again, once others had time to come by.
+    fn try_waiting(&mut self) -> Result<(), ApplyError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let due: Vec<(Partition, Waiting)> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.tried.elapsed() >= WAITING_INTERVAL)
+            .map(|(partition, waiting)| (partition.clone(), *waiting))
+            .collect();
+        for (partition, waiting) in due {
+            // What has come since is in the warehouse, where it is looked for.
+            self.commit()?;
+            self.waiting.remove(&partition);
+            self.consumer.resume(&partition, waiting.offset)?;
+            let record = self.next_of(&partition, waiting.offset)?;
+            let Some(record) = record else { continue };
+            let force = waiting.since.elapsed() >= self.settings.key_change_wait
+                || (self.once && self.others_are_done(&partition)?);
+            self.record(record, force)?;
+            if let Some(again) = self.waiting.get_mut(&partition) {
+                again.since = waiting.since;
+            }
+        }
+        Ok(())
+    }
+
+    /// The record at an offset of a partition that was just resumed; other records that come are
+    /// taken on the way.
+    fn next_of(
+        &mut self,
+        partition: &Partition,
+        offset: i64,
+    ) -> Result<Option<Record>, ApplyError> {
+        let began = Instant::now();
+        while began.elapsed() < WAITING_INTERVAL * 10 {
+            match self.consumer.poll(POLL_TIMEOUT)? {
+                Polled::Record(record)
+                    if record.topic == partition.0 && record.partition == partition.1 =>
+                {
+                    if record.offset == offset {
+                        return Ok(Some(record));
+                    }
+                }
+                other => {
+                    let gone = matches!(other, Polled::Assigned(_) | Polled::Revoked);
+                    self.take(other)?;
+                    if gone {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        // Not fetched yet: it is tried again from the same place.
+        let now = Instant::now();
+        self.consumer.pause(partition)?;
+        self.waiting.insert(partition.clone(), Waiting { offset, since: now, tried: now });
+        Ok(None)
+    }
+
+    fn others_are_done(&self, partition: &Partition) -> Result<bool, ApplyError> {
+        for (other, end) in &self.ends {
+            let at = self.applied.get(other).copied().unwrap_or(0);
+            if other != partition
+                && !self.waiting.contains_key(other)
+                && self.consumer.has_record(other, at, *end)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn assigned(&mut self, partitions: &[Partition]) -> Result<(), ApplyError> {
+        for (topic, count) in self.consumer.partition_counts()? {
+            self.applier.set_partition_count(&topic, count);
+        }
+        let claims = self.applier.claim(partitions)?;
+        let mut offsets = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let stored = claims
+                .iter()
+                .find(|claim| *claim.topic == *partition.0 && claim.partition == partition.1)
+                .and_then(|claim| claim.next_offset);
+            let offset = self.start(partition, stored)?;
+            offsets.push((partition.clone(), offset));
+        }
+        self.applied = offsets.iter().cloned().collect();
+        self.waiting.clear();
+        self.first_at = None;
+        self.assigned = true;
+        tracing::info!(partitions = partitions.len(), "partitions are ours");
+        self.consumer.begin(&offsets)
+    }
+
+    /// Where a partition begins: where the warehouse stands, if the log still has it.
+    fn start(&mut self, partition: &Partition, stored: Option<i64>) -> Result<i64, ApplyError> {
+        let ends = self.consumer.log_ends(partition)?;
+        if self.once {
+            self.ends.entry(partition.clone()).or_insert(ends.high);
+        }
+        let (topic, number) = partition;
+        let stored = if self.settings.broken.offsets_first {
+            self.consumer.shown_offset(partition)?
+        } else {
+            stored
+        };
+        match stored {
+            None => {
+                if ends.low > 0 {
+                    tracing::warn!(
+                        topic = %topic, partition = number, first = ends.low,
+                        "the topic does not have its first records any more: what they brought is \
+                         missing unless it was applied before"
+                    );
+                }
+                Ok(ends.low)
+            }
+            Some(stored) if stored < ends.low => Err(ApplyError::Configuration {
+                message: format!(
+                    "partition {number} of topic {topic} begins at offset {}, and the warehouse has \
+                     it up to {stored}: {} records were removed before they were applied",
+                    ends.low,
+                    ends.low - stored
+                ),
+                hint: "read the source's tables again (drop the slot and start the agent anew), \
+                       then use another --group; give topics a longer retention"
+                    .to_owned(),
+            }),
+            Some(stored) if stored > ends.high => {
+                tracing::warn!(
+                    topic = %topic, partition = number, stored, end = ends.high,
+                    "the topic is shorter than what was applied: it was created again, and is read \
+                     from its beginning; what was applied is not applied twice"
+                );
+                Ok(ends.low)
+            }
+            Some(stored) => Ok(stored),
+        }
+    }
+
+    fn is_due(&self, quiet: bool) -> bool {
+        let (records, bytes) = self.applier.pending();
+        if records == 0 {
+            return false;
+        }
+        let waited = self.first_at.map_or(Duration::ZERO, |at| at.elapsed());
+        records >= self.settings.batch_records
+            || bytes >= self.settings.batch_bytes
+            || waited >= self.settings.batch_time
+            || (quiet && self.last_at.elapsed() >= QUIET)
+    }
+
+    fn commit(&mut self) -> Result<(), ApplyError> {
+        self.first_at = None;
+        if !self.applier.has_pending() {
+            return Ok(());
+        }
+        if self.settings.broken.offsets_first {
+            let offsets: Vec<_> = self.applied.iter().map(|(p, at)| (p.clone(), *at)).collect();
+            self.consumer.show_offsets(&offsets, true);
+        }
+        let began = Instant::now();
+        let done = self.applier.commit()?;
+        let metrics = self.around.metrics;
+        metrics.batches.inc();
+        metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
+        self.note(&done);
+        self.consumer.show_offsets(&done.offsets, false);
+        self.around.health.set_ready("warehouse", Ok(()));
+        self.around.health.set_phase("applying");
+        Ok(())
+    }
+
+    fn note(&self, done: &Done) {
+        note(done, self.around.metrics);
+        let mut shown = self.around.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.note(done, self.applier.tables());
+    }
+
+    fn reckon_lag(&self) {
+        let metrics = self.around.metrics;
+        let mut total = 0;
+        for (partition, applied) in &self.applied {
+            let end = self.consumer.known_end(partition).unwrap_or(*applied);
+            let lag = (end - applied).max(0);
+            total += lag;
+            let number = partition.1.to_string();
+            metrics.lag_records.with_label_values(&[&*partition.0, &number]).set(lag);
+        }
+        if total == 0 && !self.applier.has_pending() {
+            metrics.lag_milliseconds.set(0);
+        }
+    }
+
+    fn is_caught_up(&self) -> Result<bool, ApplyError> {
+        if !self.assigned || !self.waiting.is_empty() {
+            return Ok(false);
+        }
+        for (partition, applied) in &self.applied {
+            let end = self.ends.get(partition).copied().unwrap_or(0);
+            if *applied < end && self.consumer.has_record(partition, *applied, end)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Counts what a batch did.
+pub fn note(done: &Done, metrics: &SinkMetrics) {
+    for ((table, operation), count) in &done.changes {
+        let (table, operation) = (table.to_string(), operation.letter().to_string());
+        metrics.records.with_label_values(&[&table, &operation]).inc_by(*count);
+    }
+    for (table, rows) in &done.not_found {
+        tracing::warn!(%table, rows, "rows of a table without key were to be deleted and are not there");
+        metrics.not_found.with_label_values(&[&table.to_string()]).inc_by(*rows);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a histogram's buckets are coarse")]
+    metrics.batch_records.observe(done.records as f64);
+    metrics.dead_letters.inc_by(done.dead_letters);
+    metrics.incomplete.inc_by(done.incomplete);
+    if let Some(commit) = done.latest_commit_ms {
+        metrics.lag_milliseconds.set((UnixMicros::now().millis() - commit).max(0));
+    }
+}

@@ -1,0 +1,100 @@
+//! What the client tells of the group.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use rdkafka::ClientContext;
+use rdkafka::Statistics;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::apply::consumer::lock;
+
+/// A change of the group that waits to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rebalanced {
+    /// These are ours.
+    Assigned(Vec<(String, i32)>),
+    /// Nothing is ours any more.
+    Revoked,
+}
+
+/// Keeps the latest change of the group until the loop answers it, which may ask the warehouse
+/// first: the client waits that long.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    latest: Mutex<Option<Rebalanced>>,
+    closing: AtomicBool,
+    /// Ends of partitions, as the client last heard of them.
+    ends: Mutex<HashMap<(String, i32), i64>>,
+}
+
+impl Context {
+    /// Offset after the last record that can be read, as last heard of.
+    pub(super) fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        lock(&self.ends).get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// The change that waits.
+    pub(super) fn take(&self) -> Option<Rebalanced> {
+        lock(&self.latest).take()
+    }
+
+    /// From now on changes are answered at once: nobody asks for them any more.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "Kafka client");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = lock(&self.ends);
+        for (topic, known) in statistics.topics {
+            for (partition, known) in known.partitions {
+                // Below zero: not asked yet.
+                let end = known.ls_offset.max(known.hi_offset);
+                if end >= 0 {
+                    ends.insert((topic.clone(), partition), end);
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka: trying again");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Relaxed) {
+            consumer.unassign().ok();
+            return;
+        }
+        let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let change = if assigned {
+            let elements = partitions.elements();
+            let named = elements.iter().map(|one| (one.topic().to_owned(), one.partition()));
+            Rebalanced::Assigned(named.collect())
+        } else {
+            Rebalanced::Revoked
+        };
+        *lock(&self.latest) = Some(change);
+    }
+}

@@ -1,0 +1,408 @@
+//! Records from Kafka, in a consumer group.
+//!
+//! Takes a group's assignment and gives records in the order of their partitions. Which offset a
+//! partition begins at is the caller's business: it stands in the warehouse, never in the group's
+//! committed offsets, which are kept only for tools that show lag.
+
+mod context;
+mod schemas;
+
+pub use schemas::TopicSchemas;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::Message;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::CommitMode;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::message::Headers;
+use regex::Regex;
+
+use crate::apply::applier::Partition;
+use crate::apply::applier::Record;
+use crate::apply::consumer::context::Context;
+use crate::apply::consumer::context::Rebalanced;
+use crate::apply::error::ApplyError;
+use crate::kafka::KafkaFailure;
+use crate::kafka::KafkaSettings;
+use crate::kafka::client_config;
+
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is consumed.
+#[derive(Clone, Debug)]
+pub struct ConsumerSettings {
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// Matches the whole name of every topic that is wanted.
+    pub topics: Regex,
+    /// Consumer group.
+    pub group: String,
+    /// Properties of the consumer, by librdkafka's names.
+    pub consumer: Vec<(String, String)>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Polled {
+    /// Nothing, in the time given.
+    Nothing,
+    /// A record.
+    Record(Record),
+    /// These partitions are ours now: say where each begins with [`Consumer::begin`].
+    Assigned(Vec<Partition>),
+    /// No partition is ours any more: finish, and say so with [`Consumer::release`].
+    Revoked,
+}
+
+/// A member of a consumer group.
+pub struct Consumer {
+    client: BaseConsumer<Context>,
+    settings: ConsumerSettings,
+    subscribed: BTreeSet<String>,
+    /// Names are shared by their records.
+    names: BTreeMap<String, Arc<str>>,
+}
+
+/// Offsets of a partition in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnds {
+    /// The first that is still there.
+    pub low: i64,
+    /// The one after the last.
+    pub high: i64,
+}
+
+impl Consumer {
+    /// Joins the group.
+    ///
+    /// # Errors
+    ///
+    /// A property is refused, or no broker answers.
+    pub fn open(settings: ConsumerSettings) -> Result<Self, ApplyError> {
+        let mut config = client_config(&settings.kafka, "cdc-sink");
+        config
+            .set("group.id", &settings.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "range")
+            .set("allow.auto.create.topics", "false")
+            .set("statistics.interval.ms", "1000")
+            .set("fetch.wait.max.ms", "100")
+            .set("max.partition.fetch.bytes", "8388608");
+        for (name, value) in &settings.consumer {
+            config.set(name, value);
+        }
+        let client: BaseConsumer<Context> = config
+            .create_with_context(Context::default())
+            .map_err(|error| ApplyError::Configuration {
+                message: format!("a Kafka property is refused: {error}"),
+                hint: "correct consumer.* or kafka.*".to_owned(),
+            })?;
+        let mut consumer =
+            Consumer { client, settings, subscribed: BTreeSet::new(), names: BTreeMap::new() };
+        consumer.subscribe_to_matching()?;
+        Ok(consumer)
+    }
+
+    /// Topics that are consumed.
+    pub fn topics(&self) -> &BTreeSet<String> {
+        &self.subscribed
+    }
+
+    /// Looks for topics that match and subscribes to them; whether there are new ones.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers, or it refuses us.
+    pub fn subscribe_to_matching(&mut self) -> Result<bool, ApplyError> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed("listing topics", &error))?;
+        let found: BTreeSet<String> = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name().to_owned())
+            .filter(|name| self.settings.topics.is_match(name) && !is_internal(name))
+            .collect();
+        if found == self.subscribed {
+            return Ok(false);
+        }
+        let names: Vec<&str> = found.iter().map(String::as_str).collect();
+        self.client.subscribe(&names).map_err(|error| self.failed("subscribing", &error))?;
+        for name in found.difference(&self.subscribed) {
+            tracing::info!(topic = name, "consuming");
+            self.names.insert(name.clone(), Arc::from(name.as_str()));
+        }
+        self.subscribed = found;
+        Ok(true)
+    }
+
+    /// How many partitions each topic has.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers.
+    pub fn partition_counts(&self) -> Result<Vec<(Arc<str>, i32)>, ApplyError> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed("listing partitions", &error))?;
+        let counts = metadata.topics().iter().filter_map(|topic| {
+            let name = self.names.get(topic.name())?;
+            Some((Arc::clone(name), i32::try_from(topic.partitions().len()).ok()?))
+        });
+        Ok(counts.collect())
+    }
+
+    /// First and last offsets of a partition.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers.
+    pub fn log_ends(&self, partition: &Partition) -> Result<LogEnds, ApplyError> {
+        let ends = self.client.fetch_watermarks(&partition.0, partition.1, REQUEST_TIMEOUT);
+        let (low, high) = ends.map_err(|error| self.failed("asking for offsets", &error))?;
+        Ok(LogEnds { low, high })
+    }
+
+    /// Whether a partition has a record that can be read in this range of offsets. Marks of
+    /// transactions, aborted records and what was compacted leave none.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers.
+    pub fn has_record(
+        &self,
+        partition: &Partition,
+        from: i64,
+        to: i64,
+    ) -> Result<bool, ApplyError> {
+        if from >= to {
+            return Ok(false);
+        }
+        let failed = |error: KafkaError| self.failed("looking for a last record", &error);
+        let mut config = client_config(&self.settings.kafka, "cdc-sink");
+        config
+            .set("group.id", "cdc-sink-probe")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed");
+        let probe: BaseConsumer = config.create().map_err(failed)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&partition.0, partition.1, Offset::Offset(from))
+            .map_err(failed)?;
+        probe.assign(&list).map_err(failed)?;
+        let began = Instant::now();
+        while began.elapsed() < REQUEST_TIMEOUT {
+            match probe.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => return Ok(message.offset() < to),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
+                Some(Err(error)) => return Err(failed(error)),
+            }
+        }
+        // Nobody answered: the consumer itself will say why.
+        Ok(true)
+    }
+
+    /// The offset after the last record of a partition, as last heard of.
+    pub fn known_end(&self, partition: &Partition) -> Option<i64> {
+        self.client.context().end(&partition.0, partition.1)
+    }
+
+    /// Says where assigned partitions begin.
+    ///
+    /// # Errors
+    ///
+    /// The client refuses.
+    pub fn begin(&self, offsets: &[(Partition, i64)]) -> Result<(), ApplyError> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .map_err(|error| self.failed("beginning", &error))?;
+        }
+        self.client.assign(&list).map_err(|error| self.failed("beginning", &error))
+    }
+
+    /// Lets go of all partitions.
+    ///
+    /// # Errors
+    ///
+    /// The client refuses.
+    pub fn release(&self) -> Result<(), ApplyError> {
+        self.client.unassign().map_err(|error| self.failed("letting go of partitions", &error))
+    }
+
+    /// Stops a partition at a record, which comes again after [`Consumer::resume`].
+    ///
+    /// # Errors
+    ///
+    /// The client refuses.
+    pub fn pause(&self, partition: &Partition) -> Result<(), ApplyError> {
+        let list = self.list(partition);
+        self.client.pause(&list).map_err(|error| self.failed("pausing", &error))
+    }
+
+    /// Goes on at an offset.
+    ///
+    /// # Errors
+    ///
+    /// The client refuses.
+    pub fn resume(&self, partition: &Partition, offset: i64) -> Result<(), ApplyError> {
+        let (topic, number) = partition;
+        self.client
+            .seek(topic, *number, Offset::Offset(offset), REQUEST_TIMEOUT)
+            .and_then(|()| self.client.resume(&self.list(partition)))
+            .map_err(|error| self.failed("going on", &error))
+    }
+
+    fn list(&self, partition: &Partition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&partition.0, partition.1);
+        list
+    }
+
+    /// Tells Kafka which offsets are applied, for tools that show lag; nothing rests on it.
+    pub fn show_offsets(&self, offsets: &[(Partition, i64)], wait: bool) {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).ok();
+        }
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        if list.count() > 0
+            && let Err(error) = self.client.commit(&list, mode)
+        {
+            tracing::debug!(%error, "the group's offsets are not shown");
+        }
+    }
+
+    /// Offsets that the group has committed to Kafka.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers.
+    pub fn shown_offset(&self, partition: &Partition) -> Result<Option<i64>, ApplyError> {
+        let list = self.list(partition);
+        let found = self
+            .client
+            .committed_offsets(list, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed("asking for committed offsets", &error))?;
+        let offset = found.elements().first().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        });
+        Ok(offset)
+    }
+
+    /// Waits for something to come.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses us, or what we asked for is not there any more.
+    pub fn poll(&self, timeout: Duration) -> Result<Polled, ApplyError> {
+        let polled = self.client.poll(timeout);
+        // A rebalance is told within a poll; it goes before anything else.
+        let event = self.client.context().take();
+        match event {
+            Some(Rebalanced::Assigned(partitions)) => {
+                let name = |(topic, number): (String, i32)| (self.name(&topic), number);
+                return Ok(Polled::Assigned(partitions.into_iter().map(name).collect()));
+            }
+            Some(Rebalanced::Revoked) => return Ok(Polled::Revoked),
+            None => {}
+        }
+        match polled {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => Ok(Polled::Record(self.record(&message))),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                // The client goes on by itself.
+                Some(
+                    RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::PollExceeded
+                    | RDKafkaErrorCode::MessageTimedOut,
+                ) => {
+                    tracing::warn!(%error, "Kafka: trying again");
+                    Ok(Polled::Nothing)
+                }
+                _ => Err(self.failed("consuming", &error)),
+            },
+        }
+    }
+
+    fn name(&self, topic: &str) -> Arc<str> {
+        self.names.get(topic).map_or_else(|| Arc::from(topic), Arc::clone)
+    }
+
+    fn record(&self, message: &BorrowedMessage<'_>) -> Record {
+        let headers = message.headers().map(|headers| {
+            let one = |header: rdkafka::message::Header<'_, &[u8]>| {
+                (Box::from(header.key), header.value.map(Box::from))
+            };
+            headers.iter().map(one).collect()
+        });
+        Record {
+            topic: self.name(message.topic()),
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(Box::from),
+            value: message.payload().map(Box::from),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+
+    fn failed(&self, during: &str, error: &KafkaError) -> ApplyError {
+        KafkaFailure::new(&self.settings.kafka, during, error).into()
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.client.context().close();
+        self.client.unassign().ok();
+    }
+}
+
+impl From<KafkaFailure> for ApplyError {
+    fn from(failure: KafkaFailure) -> Self {
+        match failure {
+            KafkaFailure::Unauthorized { during, reason } => ApplyError::Permission {
+                message: format!("Kafka refuses us while {during}: {reason}"),
+                hint: "give the group and the topics read rights, or correct kafka.sasl.*"
+                    .to_owned(),
+            },
+            KafkaFailure::Unreachable { brokers, reason } => ApplyError::Unreachable {
+                message: format!("Kafka at {brokers} cannot be used: {reason}"),
+            },
+        }
+    }
+}
+
+/// Topics of ours that are no tables.
+fn is_internal(topic: &str) -> bool {
+    let last = topic.rsplit('.').next().unwrap_or_default();
+    topic == "__consumer_offsets" || matches!(last, "__state" | "__schemas" | "__applied")
+}
+
+/// Locks, whoever panicked.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,38 @@
+//! Entries of `PREFIX.__schemas`.
+
+use std::collections::HashMap;
+
+use crate::apply::applier::Schemas;
+use crate::apply::error::ApplyError;
+use crate::kafka::KafkaSettings;
+use crate::kafka::read_compacted;
+
+/// Entries read from the topic, again whenever one is wanted that is not known.
+pub struct TopicSchemas {
+    kafka: KafkaSettings,
+    entries: HashMap<(String, String), Vec<u8>>,
+}
+
+impl TopicSchemas {
+    /// Nothing is read yet.
+    pub fn new(kafka: KafkaSettings) -> Self {
+        TopicSchemas { kafka, entries: HashMap::new() }
+    }
+}
+
+impl Schemas for TopicSchemas {
+    fn entry(&mut self, prefix: &str, fingerprint: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+        let wanted = (prefix.to_owned(), fingerprint.to_owned());
+        if let Some(entry) = self.entries.get(&wanted) {
+            return Ok(Some(entry.clone()));
+        }
+        let topic = format!("{prefix}.__schemas");
+        for (key, value) in read_compacted(&self.kafka, &topic)? {
+            let key: serde_json::Value = serde_json::from_slice(&key).unwrap_or_default();
+            if let Some(known) = key.get("fingerprint").and_then(serde_json::Value::as_str) {
+                self.entries.insert((prefix.to_owned(), known.to_owned()), value);
+            }
+        }
+        Ok(self.entries.get(&wanted).cloned())
+    }
+}
