@@ -4,28 +4,18 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
-
 use crate::capture;
 use crate::capture::Process;
 use crate::config::AgentConfig;
 use crate::config::RawConfig;
 use crate::error::Failure;
-use crate::error::Status;
 use crate::lsn::Lsn;
+use crate::service;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 use crate::telemetry::http;
 use crate::telemetry::http::Shown;
-
-/// How often systemd is told what the process is doing.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Beyond `shutdown.timeout.ms` the process ends whatever hangs.
-const LAST_RESORT: Duration = Duration::from_secs(2);
 
 /// Runs the agent until it is asked to stop.
 ///
@@ -39,7 +29,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     for (name, value, origin) in effective {
         tracing::debug!(name, value, %origin, "setting");
     }
-    let runtime = runtime()?;
+    let runtime = service::runtime()?;
     let process = Process {
         runtime: runtime.handle().clone(),
         metrics: Metrics::default(),
@@ -47,9 +37,9 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
         stop: Stop::default(),
         status: capture::Status::new(&config.capture.slot),
     };
-    listen_for_signals(&process, config.capture.times.shutdown);
+    service::listen_for_signals(&process.runtime, &process.stop, config.capture.times.shutdown);
     start_http(&config, &process)?;
-    tell_systemd(&process);
+    service::tell_systemd(&process.runtime, &process.health, &process.stop);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         slot = config.capture.slot,
@@ -58,7 +48,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
         "cdc-agent starts"
     );
     let result = capture::run(config.capture, &process);
-    notify(&[sd_notify::NotifyState::Stopping]);
+    service::tell_stopping();
     // Connections that hang must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result?;
@@ -66,65 +56,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A runtime for SQL, HTTP and requests to Kafka; the hot path has threads of its own.
-pub fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("runtime")
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::new(Status::Unavailable, format!("threads cannot be started: {error}"), "")
-        })
-}
-
-fn listen_for_signals(process: &Process, shutdown: Duration) {
-    let stop = process.stop.clone();
-    process.runtime.spawn(async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals cannot be listened for");
-            return;
-        };
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "stopping");
-        stop.request();
-        tokio::select! {
-            () = tokio::time::sleep(shutdown + LAST_RESORT) => {
-                tracing::error!("stopping takes too long; nothing is lost, the rest is read again");
-            }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(Status::Ok as i32);
-    });
-}
-
 fn start_http(config: &AgentConfig, process: &Process) -> Result<(), Failure> {
-    let Some(address) = config.process.http else { return Ok(()) };
-    let listener = match process.runtime.block_on(http::bind(address)) {
-        Ok(listener) => listener,
-        Err(error) if config.process.http_asked => {
-            return Err(Failure::new(
-                Status::Config,
-                format!("HTTP port {address} cannot be used: {error}"),
-                "choose another with --http ADDRESS:PORT, or turn it off with --http none",
-            ));
-        }
-        Err(error) => {
-            tracing::warn!(
-                %address, %error,
-                "the default HTTP port cannot be used; metrics and health are not shown (choose \
-                 another with --http)"
-            );
-            return Ok(());
-        }
-    };
-    tracing::info!(%address, "metrics and health");
     let status = process.status.clone();
     let asked: http::AskedMetrics = Arc::new(move || {
         let status = status.clone();
@@ -133,8 +65,8 @@ fn start_http(config: &AgentConfig, process: &Process) -> Result<(), Failure> {
     let metrics = process.metrics.clone();
     let counted: http::CountedMetrics = Arc::new(move |out| metrics.write(out));
     let shown = Shown { counted, asked, health: process.health.clone() };
-    process.runtime.spawn(http::serve(listener, shown, axum::Router::new()));
-    Ok(())
+    let address = (config.process.http, config.process.http_asked);
+    service::start_http(&process.runtime, address, shown, axum::Router::new())
 }
 
 /// How the slot looks now, in Prometheus' text format. While the source cannot be asked, only that.
@@ -195,34 +127,4 @@ async fn slot_metrics(status: &capture::Status) -> String {
         u8::from(slot.active).to_string(),
     );
     text
-}
-
-/// READY at once, what is being done as STATUS, and the watchdog as long as the loops turn, whether
-/// or not records flow.
-fn tell_systemd(process: &Process) {
-    notify(&[sd_notify::NotifyState::Ready]);
-    let watched = sd_notify::watchdog_enabled().is_some();
-    let (health, stop) = (process.health.clone(), process.stop.clone());
-    process.runtime.spawn(async move {
-        let mut told = String::new();
-        while !stop.is_requested() {
-            let phase = match health.ready() {
-                Ok(phase) => phase,
-                Err(reason) => format!("{}; {reason}", health.phase()),
-            };
-            if phase != told {
-                notify(&[sd_notify::NotifyState::Status(&phase)]);
-                told = phase;
-            }
-            if watched && health.live().is_ok() {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-            tokio::time::sleep(TELL_INTERVAL).await;
-        }
-    });
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    // Without systemd there is nobody to tell.
-    sd_notify::notify(states).ok();
 }

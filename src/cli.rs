@@ -92,7 +92,7 @@ struct Flags {
 
 /// Runs `cdc-agent` with these arguments and gives its exit status.
 pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    exit_on_panic();
+    exit_on_panic("cdc-agent");
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -116,31 +116,33 @@ pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => Status::Ok.into(),
         Err(failure) => {
-            write_error(&failure);
+            write_error("cdc-agent", &failure);
             failure.status.into()
         }
     }
 }
 
 /// One message on stderr, beside whatever the log has said.
-fn write_error(failure: &Failure) {
-    let text = format!("cdc-agent: {failure}\n");
+pub(crate) fn write_error(program: &str, failure: &Failure) {
+    let text = format!("{program}: {failure}\n");
     // There is nowhere else to say it.
     std::io::stderr().write_all(text.as_bytes()).ok();
 }
 
 /// A panic in any thread ends the process rather than leave half of it running.
-fn exit_on_panic() {
+pub(crate) fn exit_on_panic(program: &'static str) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
         let failure = Failure::new(
             Status::Software,
             format!("internal error: {panic}"),
-            "this is a bug of cdc-agent: report it with this message; nothing is lost, and a start \
-             goes on from the confirmed position",
+            format!(
+                "this is a bug of {program}: report it with this message; nothing is lost, and a \
+                 start goes on from what is stored"
+            ),
         );
-        write_error(&failure);
+        write_error(program, &failure);
         std::process::exit(Status::Software as i32);
     }));
 }
@@ -242,7 +244,7 @@ fn write_out(text: &str) -> Result<(), Failure> {
 fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
     let config = AgentConfig::new(raw, |name| std::env::var(name).ok())
         .map_err(|errors| Failure::from_config(&errors))?;
-    let runtime = agent::runtime()?;
+    let runtime = crate::service::runtime()?;
     let found = crate::capture::removal::find(&config.capture, runtime.handle())
         .map_err(|error| not_found(error, &config.capture.slot))?;
     write_out(&found.to_string())?;

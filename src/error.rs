@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::apply::error::ApplyError;
+use crate::apply::warehouse::WarehouseError;
 use crate::capture::Blame;
 use crate::capture::CaptureError;
 use crate::capture::CaptureFailure;
@@ -86,6 +88,29 @@ impl From<CaptureFailure> for Failure {
             ),
         };
         Failure { status, message: failure.error.to_string(), hint }
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        let status = match &error {
+            ApplyError::Warehouse(WarehouseError::Permission { .. })
+            | ApplyError::Permission { .. } => Status::NoPermission,
+            ApplyError::Warehouse(
+                WarehouseError::Unreachable { .. }
+                | WarehouseError::Conflict { .. }
+                | WarehouseError::Fenced { .. },
+            )
+            | ApplyError::Unreachable { .. } => Status::Unavailable,
+            ApplyError::Record { .. }
+            | ApplyError::Warehouse(_)
+            | ApplyError::Configuration { .. } => Status::Config,
+        };
+        let hint = match status {
+            Status::Unavailable if error.hint().is_empty() => "try again".to_owned(),
+            _ => error.hint(),
+        };
+        Failure { status, message: error.to_string(), hint }
     }
 }
 

@@ -16,5 +16,8 @@ pub mod apply;
 pub mod config;
 pub mod error;
 pub mod agent;
+pub mod sink;
+pub mod service;
 pub mod cli;
+pub mod sink_cli;
 pub mod telemetry;

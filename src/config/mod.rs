@@ -8,6 +8,7 @@
 //! All that is wrong is reported at once.
 
 mod agent;
+mod sink;
 pub mod file;
 pub mod properties;
 mod reading;
@@ -15,16 +16,18 @@ mod shaping;
 
 pub use agent::AgentConfig;
 pub use agent::ProcessSettings;
+pub use sink::SinkConfig;
+pub use sink::WarehouseConfig;
+pub use sink::WarehousePlace;
+pub use sink::warehouse_config;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::capture::publisher::check_producer_property;
+use crate::config::properties::Program;
 use crate::config::properties::Property;
 use crate::config::properties::Support;
-
-/// Prefix of our environment variables.
-const ENVIRONMENT_PREFIX: &str = "CDC_AGENT_";
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +85,7 @@ pub struct Given {
 /// Values that were given, by name, and whose defaults hold beside them.
 #[derive(Clone, Debug, Default)]
 pub struct RawConfig {
+    program: Program,
     given: BTreeMap<String, Given>,
     /// A Debezium file was given.
     pub is_debezium: bool,
@@ -89,10 +93,15 @@ pub struct RawConfig {
 }
 
 impl RawConfig {
+    /// For a program, of whose properties it is.
+    pub fn new(program: Program) -> Self {
+        RawConfig { program, ..RawConfig::default() }
+    }
+
     /// Takes a value, if nothing that goes before it was given; notes what is wrong with it.
     pub fn give(&mut self, name: &str, value: impl Into<String>, origin: Origin) {
         let value = value.into();
-        if let Err(error) = check(name, &value) {
+        if let Err(error) = check(self.program, name, &value) {
             self.errors.push(error);
             return;
         }
@@ -122,9 +131,13 @@ impl RawConfig {
     /// no property is an error; a family's member is written with dots as underscores.
     pub fn give_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (variable, value) in variables {
-            let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let Some(rest) = variable.strip_prefix(self.program.environment_prefix()) else {
+                continue;
+            };
             let wanted = rest.to_ascii_lowercase();
-            let known = properties::all()
+            let known = self
+                .program
+                .all()
                 .map(|property| property.name)
                 .find(|name| name.replace(['.', '-'], "_") == wanted);
             let name = known.map_or_else(|| wanted.replace('_', "."), str::to_owned);
@@ -169,7 +182,7 @@ impl RawConfig {
 
     /// The default that holds for a name.
     pub fn default_of(&self, name: &str) -> &'static str {
-        let Some(property) = properties::find(name) else { return "" };
+        let Some(property) = self.program.find(name) else { return "" };
         match property.debezium {
             Some(default) if self.is_debezium => default,
             _ => property.default,
@@ -202,7 +215,9 @@ impl RawConfig {
             Some(property) if property.is_secret() && !value.is_empty() => "***".to_owned(),
             _ => value.to_owned(),
         };
-        let mut all: Vec<(String, String, Origin)> = properties::all()
+        let mut all: Vec<(String, String, Origin)> = self
+            .program
+            .all()
             .filter(|property| {
                 !property.name.ends_with('*') && !matches!(property.support, Support::Refused(_))
             })
@@ -214,7 +229,7 @@ impl RawConfig {
             })
             .collect();
         all.extend(self.given.iter().map(|(name, given)| {
-            (name.clone(), shown(properties::find(name), &given.value), given.origin)
+            (name.clone(), shown(self.program.find(name), &given.value), given.origin)
         }));
         all.sort();
         all
@@ -222,13 +237,10 @@ impl RawConfig {
 }
 
 /// Whether a name is known and takes the value.
-fn check(name: &str, value: &str) -> Result<(), ConfigError> {
+fn check(program: Program, name: &str, value: &str) -> Result<(), ConfigError> {
     let error = |message: String| ConfigError { key: name.to_owned(), message };
-    let Some(property) = properties::find(name) else {
-        return Err(error(format!(
-            "no such property; the nearest is {}",
-            properties::nearest(name)
-        )));
+    let Some(property) = program.find(name) else {
+        return Err(error(format!("no such property; the nearest is {}", program.nearest(name))));
     };
     if let Support::Refused(reason) = property.support {
         return Err(error(format!("a property of Debezium that is refused here: {reason}")));

@@ -21,6 +21,9 @@ use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
 use crate::table::TableName;
 
+/// A row of the batch by its key, and where what it lacks may be found.
+type Wanted = (Box<[u8]>, Base);
+
 /// How often a batch is made again because another process was at work.
 const CONFLICTS_MAX: u32 = 20;
 
@@ -251,7 +254,7 @@ impl Applier {
 
     /// Finds, in the warehouse, what rows under new keys lack.
     fn look_up(&mut self) -> Result<(), ApplyError> {
-        let mut by_table: BTreeMap<TableName, Vec<(Box<[u8]>, Base)>> = BTreeMap::new();
+        let mut by_table: BTreeMap<TableName, Vec<Wanted>> = BTreeMap::new();
         for lookup in self.batch.lookups() {
             by_table.entry(lookup.table).or_default().push((lookup.key, lookup.base));
         }

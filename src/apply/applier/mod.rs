@@ -557,7 +557,7 @@ impl Applier {
         }
         let mut base = None;
         if !is_delete && event.record.comes_from_old_key() {
-            match self.from_old_key(event, target, &mut cells, force)? {
+            match self.fill_from_old_key(event, target, &mut cells, force)? {
                 waiting::OldKey::Waits => return Ok(Pushed::Waits),
                 waiting::OldKey::DoneBefore => return Ok(Pushed::Taken),
                 waiting::OldKey::Found(found) => base = found,

@@ -13,6 +13,9 @@ const NEW_KEY_HEADER: &str = "__debezium.newkey";
 /// Header of the create half of a key change.
 const OLD_KEY_HEADER: &str = "__debezium.oldkey";
 
+/// A header's name and value.
+pub type Header = (Box<str>, Option<Box<[u8]>>);
+
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -27,7 +30,7 @@ pub struct Record {
     /// Value; `None` is a tombstone.
     pub value: Option<Box<[u8]>>,
     /// Headers, in order.
-    pub headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    pub headers: Vec<Header>,
 }
 
 /// What is wrong with a record.

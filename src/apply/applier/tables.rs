@@ -53,13 +53,16 @@ pub(super) struct Fitted {
     generation: u64,
 }
 
+/// The text of an embedded schema, and what it says.
+type Embedded = (Box<str>, Arc<Version>);
+
 /// Versions by what names them.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
     /// By fingerprint.
     entries: HashMap<String, Arc<Version>>,
     /// By the text of the embedded schema, the latest of each topic first.
-    embedded: HashMap<Arc<str>, Vec<(Box<str>, Arc<Version>)>>,
+    embedded: HashMap<Arc<str>, Vec<Embedded>>,
     fitted: HashMap<usize, Fitted>,
 }
 

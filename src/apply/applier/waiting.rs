@@ -22,7 +22,7 @@ pub(super) enum OldKey {
 
 impl Applier {
     /// Fills in what a create half lacks.
-    pub(super) fn from_old_key(
+    pub(super) fn fill_from_old_key(
         &mut self,
         event: &Event<'_>,
         target: &Target,
@@ -38,7 +38,7 @@ impl Applier {
             }
             return Ok(OldKey::Found(moved.base));
         }
-        let has_row = self.tables.get(event.table).is_some() && !self.is_new(event.table);
+        let has_row = self.tables.contains_key(event.table) && !self.is_new(event.table);
         if !cells.contains(&Cell::Missing) {
             if has_row {
                 self.moved_taken.push((target.id, position));

@@ -85,6 +85,11 @@ impl Sql {
         &self.host
     }
 
+    /// The client itself, for what is not in here.
+    pub fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
     /// The server's version as a number, as in 150018.
     pub fn server_version(&self) -> i32 {
         self.server_version

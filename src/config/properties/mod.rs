@@ -3,6 +3,7 @@
 //! Flags, environment, TOML, Java properties and connector JSON are all read by this one table;
 //! `cdc-agent config` prints it, and the manual's page is its text.
 
+mod sink_table;
 mod table;
 
 /// Properties of one subject.
@@ -14,14 +15,71 @@ pub struct Subject {
     pub properties: &'static [Property],
 }
 
-/// Every property, by subject.
-pub fn subjects() -> &'static [Subject] {
-    table::SUBJECTS
+/// Whose properties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// `cdc-agent`.
+    #[default]
+    Agent,
+    /// `cdc-sink`.
+    Sink,
 }
 
-/// Every property.
+impl Program {
+    /// Every property, by subject.
+    pub fn subjects(self) -> &'static [Subject] {
+        match self {
+            Program::Agent => table::SUBJECTS,
+            Program::Sink => sink_table::SUBJECTS,
+        }
+    }
+
+    /// Every property.
+    pub fn all(self) -> impl Iterator<Item = &'static Property> {
+        self.subjects().iter().flat_map(|subject| subject.properties)
+    }
+
+    /// The property of that name: its own entry, or the longest one that stands for it.
+    pub fn find(self, name: &str) -> Option<&'static Property> {
+        let exact = self.all().find(|property| property.name == name);
+        exact.or_else(|| {
+            self.all()
+                .filter(|property| {
+                    property
+                        .name
+                        .strip_suffix('*')
+                        .is_some_and(|start| name.len() > start.len() && name.starts_with(start))
+                })
+                .max_by_key(|property| property.name.len())
+        })
+    }
+
+    /// The known name that is nearest to a mistyped one.
+    pub fn nearest(self, name: &str) -> &'static str {
+        self.all()
+            .filter(|property| !matches!(property.support, Support::Refused(_)))
+            .map(|property| property.name)
+            .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+            .unwrap_or_default()
+    }
+
+    /// Start of its environment variables.
+    pub fn environment_prefix(self) -> &'static str {
+        match self {
+            Program::Agent => "CDC_AGENT_",
+            Program::Sink => "CDC_SINK_",
+        }
+    }
+}
+
+/// Every property of the agent, by subject.
+pub fn subjects() -> &'static [Subject] {
+    Program::Agent.subjects()
+}
+
+/// Every property of the agent.
 pub fn all() -> impl Iterator<Item = &'static Property> {
-    table::SUBJECTS.iter().flat_map(|subject| subject.properties)
+    Program::Agent.all()
 }
 
 /// One property.
@@ -78,28 +136,14 @@ pub enum Support {
 /// No bound from above that anybody would meet.
 const ANY: u64 = i64::MAX as u64;
 
-/// The property of that name: its own entry, or the longest one that stands for it.
+/// A property of the agent by its name.
 pub fn find(name: &str) -> Option<&'static Property> {
-    let exact = all().find(|property| property.name == name);
-    exact.or_else(|| {
-        all()
-            .filter(|property| {
-                property
-                    .name
-                    .strip_suffix('*')
-                    .is_some_and(|start| name.len() > start.len() && name.starts_with(start))
-            })
-            .max_by_key(|property| property.name.len())
-    })
+    Program::Agent.find(name)
 }
 
-/// The known name that is nearest to a mistyped one.
+/// The agent's known name that is nearest to a mistyped one.
 pub fn nearest(name: &str) -> &'static str {
-    all()
-        .filter(|property| !matches!(property.support, Support::Refused(_)))
-        .map(|property| property.name)
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
-        .unwrap_or_default()
+    Program::Agent.nearest(name)
 }
 
 impl Property {

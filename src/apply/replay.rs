@@ -1,0 +1,97 @@
+//! Dead letters, applied again.
+
+use std::sync::Arc;
+
+use crate::apply::applier::Applier;
+use crate::apply::applier::Record;
+use crate::apply::applier::Schemas;
+use crate::apply::error::ApplyError;
+use crate::apply::merge::DeadLetter;
+use crate::apply::settings::ApplySettings;
+use crate::apply::settings::ErrorsTolerance;
+use crate::apply::warehouse::Warehouse;
+
+/// Dead letters that are read at once.
+const PAGE: usize = 1000;
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Letters that are applied now.
+    pub applied: u64,
+    /// Letters that still cannot be.
+    pub left: u64,
+}
+
+/// Applies every dead letter again, in the order of topic, partition and offset, each in a
+/// transaction that removes it. A letter that still fails stays with its reason, and those of its
+/// key that follow stay with it.
+///
+/// # Errors
+///
+/// The warehouse or the schemas cannot be asked.
+pub fn replay(
+    warehouse: Box<dyn Warehouse>,
+    schemas: Box<dyn Schemas>,
+    settings: ApplySettings,
+) -> Result<Replayed, ApplyError> {
+    let settings = ApplySettings { tolerance: ErrorsTolerance::None, ..settings };
+    let mut applier = Applier::new(warehouse, schemas, settings)?;
+    let mut replayed = Replayed::default();
+    let mut stuck: std::collections::HashSet<(String, Option<Vec<u8>>)> =
+        std::collections::HashSet::new();
+    let mut after = None;
+    loop {
+        let letters = applier.warehouse().dead_letters(after.as_ref(), PAGE)?;
+        let Some(last) = letters.last() else { return Ok(replayed) };
+        after = Some((last.topic.clone(), last.partition, last.offset));
+        for letter in letters {
+            let place = (letter.topic.clone(), letter.partition, letter.offset);
+            let key = (letter.topic.clone(), letter.key.clone());
+            if letter.key.is_some() && stuck.contains(&key) {
+                replayed.left += 1;
+                continue;
+            }
+            match one(&mut applier, letter) {
+                Ok(()) => {
+                    tracing::info!(
+                        topic = place.0,
+                        partition = place.1,
+                        offset = place.2,
+                        "applied"
+                    );
+                    replayed.applied += 1;
+                }
+                Err(error @ ApplyError::Record { .. }) => {
+                    tracing::warn!(%error, "still bad");
+                    applier.abandon();
+                    stuck.insert(key);
+                    replayed.left += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn one(applier: &mut Applier, letter: DeadLetter) -> Result<(), ApplyError> {
+    let headers: Vec<(String, Option<String>)> =
+        serde_json::from_str(&letter.headers).unwrap_or_default();
+    let record = Record {
+        topic: Arc::from(letter.topic.as_str()),
+        partition: letter.partition,
+        offset: letter.offset,
+        key: letter.key.map(Vec::into_boxed_slice),
+        value: letter.value.map(Vec::into_boxed_slice),
+        headers: headers
+            .into_iter()
+            .map(|(name, value)| {
+                (name.into_boxed_str(), value.map(|text| text.into_bytes().into_boxed_slice()))
+            })
+            .collect(),
+    };
+    let place = (letter.topic, letter.partition, letter.offset);
+    applier.push(record, true)?;
+    applier.settle(place);
+    applier.commit().map(|_| ())
+}

@@ -1,0 +1,183 @@
+//! The companion's settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::apply::consumer::ConsumerSettings;
+use crate::apply::settings::ApplySettings;
+use crate::apply::settings::ErrorsTolerance;
+use crate::apply::warehouse::DeleteMode;
+use crate::capture::postgres::SourceSettings;
+use crate::capture::postgres::conninfo::ConnInfo;
+use crate::config::ConfigError;
+use crate::config::ProcessSettings;
+use crate::config::RawConfig;
+use crate::kafka::KafkaSettings;
+use crate::secret::Secret;
+
+/// What the companion's process is asked to do.
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    /// What is consumed; nothing for `replay`.
+    pub consumer: Option<ConsumerSettings>,
+    /// How it is applied.
+    pub apply: ApplySettings,
+    /// Where it goes.
+    pub warehouse: WarehouseConfig,
+    /// How long everything may be unreachable at the start.
+    pub startup: Duration,
+    /// How long stopping may take.
+    pub shutdown: Duration,
+    /// The process.
+    pub process: ProcessSettings,
+}
+
+/// A warehouse.
+#[derive(Clone, Debug)]
+pub struct WarehouseConfig {
+    /// Which.
+    pub place: WarehousePlace,
+    /// What becomes of deleted rows.
+    pub delete_mode: DeleteMode,
+    /// Memory that DuckDB may use.
+    pub duckdb_memory: String,
+    /// Threads that DuckDB may use.
+    pub duckdb_threads: u32,
+}
+
+/// Where a warehouse is.
+#[derive(Clone, Debug)]
+pub enum WarehousePlace {
+    /// A PostgreSQL.
+    Postgres(Box<SourceSettings>),
+    /// A file of DuckDB.
+    DuckDb(PathBuf),
+}
+
+impl SinkConfig {
+    /// Checks everything that was given; `needs_topics` unless nothing is to be consumed.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn new(
+        mut raw: RawConfig,
+        needs_topics: bool,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let process = ProcessSettings::new(&mut raw);
+        let warehouse = warehouse_config(&mut raw, &environment);
+        let group = raw.text("group.id").to_owned();
+        if group.is_empty() && needs_topics {
+            raw.fail("group.id", "no consumer group is given: use --group NAME");
+        }
+        let topics = needs_topics.then(|| topics(&mut raw));
+        let errors = raw.take_errors();
+        let (Some(warehouse), true) = (warehouse, errors.is_empty()) else { return Err(errors) };
+        let millis = |name: &str| Duration::from_millis(raw.number(name));
+        let count = |name: &str| usize::try_from(raw.number(name)).unwrap_or(usize::MAX);
+        let client = raw.family("kafka.").into_iter();
+        let consumer = topics.flatten().map(|topics| ConsumerSettings {
+            kafka: KafkaSettings {
+                brokers: raw.text("bootstrap.servers").to_owned(),
+                client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
+            },
+            topics,
+            group: group.clone(),
+            consumer: raw.family("consumer."),
+        });
+        Ok(SinkConfig {
+            consumer,
+            apply: ApplySettings {
+                group,
+                tolerance: match raw.text("errors.tolerance") {
+                    "all" => ErrorsTolerance::All,
+                    _ => ErrorsTolerance::None,
+                },
+                placeholder: raw.text("unavailable.value.placeholder").to_owned(),
+                batch_records: count("batch.records"),
+                batch_bytes: count("batch.bytes"),
+                batch_time: millis("batch.time.ms"),
+                key_change_wait: millis("key.change.wait.ms"),
+                ..ApplySettings::default()
+            },
+            warehouse,
+            startup: millis("startup.timeout.ms"),
+            shutdown: millis("shutdown.timeout.ms"),
+            process,
+        })
+    }
+}
+
+/// The whole name has to match.
+fn topics(raw: &mut RawConfig) -> Option<Regex> {
+    let text = raw.text("topics.regex").to_owned();
+    if text.is_empty() {
+        raw.fail("topics.regex", "no topics are given: use --topics 'PREFIX\\..*'");
+        return None;
+    }
+    match Regex::new(&format!("^(?:{text})$")) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            raw.fail(
+                "topics.regex",
+                format!("found \"{text}\", expected a regular expression: {error}"),
+            );
+            None
+        }
+    }
+}
+
+/// The warehouse that `to` names.
+pub fn warehouse_config(
+    raw: &mut RawConfig,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Option<WarehouseConfig> {
+    let to = raw.text("to").to_owned();
+    let place = match to.split_once(':') {
+        Some(("duckdb", path)) if !path.is_empty() => {
+            Ok(WarehousePlace::DuckDb(PathBuf::from(path)))
+        }
+        Some(("postgres" | "postgresql", _)) => postgres(&to, environment),
+        _ if to.is_empty() => Err("no warehouse is given: use --to postgres://… or --to \
+                                   duckdb:PATH"
+            .to_owned()),
+        scheme => {
+            // What follows may hold a password.
+            let shown = scheme.map_or("no scheme", |(scheme, _)| scheme);
+            Err(format!("found {shown}, expected postgres://… or duckdb:PATH"))
+        }
+    };
+    match place {
+        Ok(place) => Some(WarehouseConfig {
+            place,
+            delete_mode: match raw.text("delete.mode") {
+                "soft" => DeleteMode::Soft,
+                _ => DeleteMode::Hard,
+            },
+            duckdb_memory: raw.text("duckdb.memory.limit").to_owned(),
+            duckdb_threads: u32::try_from(raw.number("duckdb.threads")).unwrap_or(2),
+        }),
+        Err(message) => {
+            raw.fail("to", message);
+            None
+        }
+    }
+}
+
+fn postgres(
+    to: &str,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Result<WarehousePlace, String> {
+    let given = ConnInfo::parse(to)?;
+    let environment = ConnInfo::from_environment(environment)?;
+    let named = given.clone().or(environment.clone());
+    let info = given.or(named.service()?).or(environment);
+    let mut settings = SourceSettings::new(&info, "cdc-sink")?;
+    if info.get("connect_timeout").is_none() {
+        settings.connect_timeout = Duration::from_secs(10);
+    }
+    Ok(WarehousePlace::Postgres(Box::new(settings)))
+}

@@ -1,0 +1,174 @@
+//! One process of the companion: runtime, log, HTTP port, systemd, signals, and the application
+//! within.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::routing::get;
+use tokio::runtime::Handle;
+
+use crate::apply;
+use crate::apply::Job;
+use crate::apply::OpenWarehouse;
+use crate::apply::Process;
+use crate::apply::applier::Schemas;
+use crate::apply::batch_loop::Ended;
+use crate::apply::consumer::TopicSchemas;
+use crate::apply::error::ApplyError;
+use crate::apply::replay;
+use crate::apply::tables_shown::TablesShown;
+use crate::apply::warehouse::WarehouseError;
+use crate::apply::warehouse::postgres::Connect;
+use crate::apply::warehouse::postgres::PostgresWarehouse;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::config::RawConfig;
+use crate::config::SinkConfig;
+use crate::config::WarehouseConfig;
+use crate::config::WarehousePlace;
+use crate::error::Failure;
+use crate::kafka::KafkaSettings;
+use crate::service;
+use crate::stop::Stop;
+use crate::telemetry::Health;
+use crate::telemetry::SinkMetrics;
+use crate::telemetry::http::Shown;
+
+/// Runs the companion until it is asked to stop, or, with `once`, has caught up.
+///
+/// # Errors
+///
+/// Why it ended though nobody asked.
+pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
+    let config = SinkConfig::new(raw, true, |name| std::env::var(name).ok())
+        .map_err(|errors| Failure::from_config(&errors))?;
+    let runtime = service::runtime()?;
+    let process = Process {
+        metrics: SinkMetrics::default(),
+        health: Health::default(),
+        stop: Stop::default(),
+        tables: Arc::new(Mutex::new(TablesShown::default())),
+    };
+    service::listen_for_signals(runtime.handle(), &process.stop, config.shutdown);
+    let opener = Opener::new(config.warehouse, runtime.handle().clone());
+    let metrics = process.metrics.clone();
+    let shown = Shown {
+        counted: Arc::new(move |out| metrics.write(out)),
+        asked: Arc::new(|| Box::pin(async { String::new() })),
+        health: process.health.clone(),
+    };
+    let address = (config.process.http, config.process.http_asked);
+    let routes = tables_route(&process.tables).merge(opener.routes());
+    service::start_http(runtime.handle(), address, shown, routes)?;
+    service::tell_systemd(runtime.handle(), &process.health, &process.stop);
+    let Some(consumer) = config.consumer else { return Ok(()) };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        group = consumer.group,
+        topics = %consumer.topics,
+        "cdc-sink starts"
+    );
+    let job = Job {
+        consumer,
+        settings: config.apply,
+        open: opener.open(),
+        once,
+        startup: config.startup,
+    };
+    let result = apply::run(&job, &process);
+    service::tell_stopping();
+    drop(job);
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match result? {
+        Ended::Stopped => tracing::info!("cdc-sink ends"),
+        Ended::CaughtUp => tracing::info!("cdc-sink has caught up and ends"),
+    }
+    Ok(())
+}
+
+/// Applies dead letters again.
+///
+/// # Errors
+///
+/// The warehouse cannot be used.
+pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
+    let kafka = KafkaSettings {
+        brokers: raw.text("bootstrap.servers").to_owned(),
+        ..KafkaSettings::default()
+    };
+    let config = SinkConfig::new(raw, false, |name| std::env::var(name).ok())
+        .map_err(|errors| Failure::from_config(&errors))?;
+    let runtime = service::runtime()?;
+    let opener = Opener::new(config.warehouse, runtime.handle().clone());
+    let warehouse = (opener.open())().map_err(ApplyError::from)?;
+    let schemas: Box<dyn Schemas> = Box::new(TopicSchemas::new(kafka));
+    Ok(replay::replay(warehouse, schemas, config.apply)?)
+}
+
+fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
+    let tables = Arc::clone(tables);
+    Router::new().route(
+        "/v1/tables",
+        get(move || {
+            let shown = tables.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move { Json(shown) }
+        }),
+    )
+}
+
+/// Opens the warehouse that was asked for.
+pub struct Opener {
+    config: WarehouseConfig,
+    runtime: Handle,
+}
+
+impl Opener {
+    /// For this warehouse.
+    pub fn new(config: WarehouseConfig, runtime: Handle) -> Self {
+        Opener { config, runtime }
+    }
+
+    /// What opens it.
+    pub fn open(&self) -> OpenWarehouse {
+        let (config, runtime) = (self.config.clone(), self.runtime.clone());
+        match config.place {
+            WarehousePlace::Postgres(settings) => Arc::new(move || {
+                let hosts: Vec<String> = settings.hosts.iter().map(ToString::to_string).collect();
+                let name = format!("PostgreSQL {} at {}", settings.database, hosts.join(", "));
+                let (settings, handle) = (settings.clone(), runtime.clone());
+                let connect: Connect = Arc::new(move || {
+                    let sql = Sql::open(&settings, &handle).map_err(refused)?;
+                    Ok(sql.client())
+                });
+                let warehouse =
+                    PostgresWarehouse::open(connect, runtime.clone(), name, config.delete_mode)?;
+                Ok(Box::new(warehouse))
+            }),
+            WarehousePlace::DuckDb(path) => Arc::new(move || {
+                Err(WarehouseError::Configuration {
+                    message: format!("{} cannot be opened", path.display()),
+                    hint: "this program was built without DuckDB".to_owned(),
+                })
+            }),
+        }
+    }
+
+    /// What the HTTP port shows of the warehouse.
+    pub fn routes(&self) -> Router {
+        Router::new()
+    }
+}
+
+fn refused(error: SourceError) -> WarehouseError {
+    let hint = error.hint().unwrap_or_default().to_owned();
+    let message = format!("the warehouse: {error}");
+    match error {
+        SourceError::Permission { .. } => WarehouseError::Permission { message, hint },
+        SourceError::Configuration { .. } => WarehouseError::Configuration { message, hint },
+        _ => WarehouseError::Unreachable { message },
+    }
+}
