@@ -11,6 +11,7 @@ mod row;
 mod tables;
 mod waiting;
 
+pub use record::Header;
 pub use record::Record;
 pub use record::RecordProblem;
 
