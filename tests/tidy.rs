@@ -49,10 +49,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // The loops of a capture see all of it.
     ("capture::root", &["capture", "envelope", "telemetry", "kafka"]),
-    ("config", &["capture", "kafka", "envelope", "telemetry"]),
-    ("error", &["capture", "config"]),
-    ("agent", &["capture", "config", "error", "telemetry"]),
-    ("cli", &["agent", "capture", "config", "error", "telemetry"]),
+    ("apply::merge", &["envelope"]),
+    ("apply::warehouse", &["apply::merge", "envelope", "telemetry"]),
+    ("apply::consumer", &["apply::applier", "apply::root", "kafka", "telemetry"]),
+    ("apply::applier", &["apply::merge", "apply::warehouse", "apply::root", "envelope"]),
+    // The loops of an application see all of it.
+    ("apply::root", &["apply", "envelope", "telemetry", "kafka"]),
+    ("config", &["apply", "capture", "kafka", "envelope", "telemetry"]),
+    ("error", &["apply", "capture", "config"]),
+    ("service", &["error", "telemetry"]),
+    ("agent", &["capture", "config", "error", "service", "telemetry"]),
+    ("sink", &["apply", "capture", "config", "error", "kafka", "service", "telemetry"]),
+    ("cli", &["agent", "capture", "config", "error", "service", "telemetry"]),
+    ("sink_cli", &["cli", "sink", "config", "error", "telemetry"]),
 ];
 
 /// Stages that know bytes and values only: no sockets, files, clocks, randomness, logs, metrics.
@@ -63,6 +72,7 @@ const PURE: &[&str] = &[
     "capture::catalog",
     "capture::change",
     "capture::progress",
+    "apply::merge",
     "envelope",
 ];
 

@@ -24,7 +24,8 @@ pub struct BrokenApply {
     pub raw_lsn: bool,
     /// Partitions have no watermark.
     pub without_watermark: bool,
-    /// Offsets are committed to Kafka before the data, and those of the warehouse are not looked at.
+    /// Offsets are committed to Kafka before the data, and those of the warehouse are not
+    /// looked at.
     pub offsets_first: bool,
 }
 

@@ -1,7 +1,7 @@
 //! A value's JSON in an envelope, as the text that a warehouse takes.
 //!
-//! The text is PostgreSQL's output form under the settings that the agent pins (ISO dates, UTC), but
-//! for bytes, which are bare hexadecimal, and for what [`Spelling`] says.
+//! The text is PostgreSQL's output form under the settings that the agent pins (ISO dates, UTC),
+//! but for bytes, which are bare hexadecimal, and for what [`Spelling`] says.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -2,16 +2,14 @@
 //! INSERT … ON CONFLICT.
 
 mod copy;
+mod load;
 mod state;
 mod statements;
 
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::SinkExt;
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 use tokio_postgres::Row;
@@ -25,11 +23,8 @@ use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
 use crate::apply::merge::Moved;
 use crate::apply::merge::Plan;
-use crate::apply::merge::RowPlan;
 use crate::apply::merge::Spelling;
-use crate::apply::merge::TableChange;
 use crate::apply::merge::TableId;
-use crate::apply::merge::TablePlan;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
 use crate::apply::merge::plan::sortable;
@@ -41,26 +36,23 @@ use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::StoredRow;
 use crate::apply::warehouse::Warehouse;
 use crate::apply::warehouse::WarehouseError;
-use crate::apply::warehouse::postgres::statements::GONE;
-use crate::apply::warehouse::postgres::statements::PART;
+use crate::apply::warehouse::postgres::load::Load;
 use crate::apply::warehouse::postgres::statements::Statements;
-use crate::apply::warehouse::postgres::statements::WHOLE;
 use crate::position::Position;
 use crate::table::TableName;
-
-/// Bytes that go to the server at once in a COPY.
-const COPY_CHUNK: usize = 64 * 1024;
 
 /// Makes a connection; called again after it was lost.
 pub type Connect = Arc<dyn Fn() -> Result<Arc<Client>, WarehouseError> + Send + Sync>;
 
 /// Settings that could change a value or end a session, pinned.
-const PINNED: &str = "SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalStyle = \
-    'postgres'; SET extra_float_digits = 3; SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; \
-    SET search_path = pg_catalog; SET standard_conforming_strings = on; SET statement_timeout = 0; \
-    SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; SET \
-    client_min_messages = warning; SET default_transaction_isolation = 'read committed'; SET \
-    default_transaction_read_only = off";
+const PINNED: &str = "\
+    SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres'; \
+    SET extra_float_digits = 3; SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; \
+    SET search_path = pg_catalog; SET standard_conforming_strings = on; \
+    SET statement_timeout = 0; SET lock_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET row_security = off; \
+    SET client_min_messages = warning; SET default_transaction_isolation = 'read committed'; \
+    SET default_transaction_read_only = off";
 
 /// A PostgreSQL as a warehouse.
 pub struct PostgresWarehouse {
@@ -188,229 +180,6 @@ fn failed(error: &tokio_postgres::Error) -> WarehouseError {
             hint: "see the warehouse's log".to_owned(),
         },
     }
-}
-
-/// A load in progress, inside its transaction.
-struct Load<'a> {
-    client: &'a Client,
-    stages: &'a mut HashSet<String>,
-    plan: &'a Plan,
-    delete_mode: DeleteMode,
-    broken: BrokenRules,
-    loaded: Loaded,
-}
-
-impl Load<'_> {
-    async fn execute(&self, sql: &str) -> Result<u64, WarehouseError> {
-        self.client.execute(sql, &[]).await.map_err(|error| failed(&error))
-    }
-
-    async fn run(&mut self, group: &str) -> Result<(), WarehouseError> {
-        self.lock_tables().await?;
-        for table in &self.plan.tables {
-            self.table(table).await?;
-        }
-        self.store_offsets(group).await?;
-        let rest = state::store(self.plan);
-        if !rest.is_empty() {
-            self.client.batch_execute(&rest).await.map_err(|error| failed(&error))?;
-        }
-        Ok(())
-    }
-
-    /// Locks the records of all tables in the order of their numbers: for others that only write
-    /// rows to be shared, for changes of the table alone. Whoever finds another generation has an
-    /// old picture.
-    async fn lock_tables(&self) -> Result<(), WarehouseError> {
-        let is_created = |table: &&TablePlan| {
-            !table.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt))
-        };
-        let known: Vec<&TablePlan> = self.plan.tables.iter().filter(is_created).collect();
-        if known.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<i64> = known.iter().map(|table| table.target.id.0).collect();
-        let alone = known.iter().any(|table| table.store_target);
-        let lock = if alone { "UPDATE" } else { "SHARE" };
-        let sql = format!(
-            "SELECT id, generation FROM _cdc.tables WHERE id = ANY ($1) ORDER BY id FOR {lock}"
-        );
-        let rows = self.client.query(&sql, &[&ids]).await.map_err(|error| failed(&error))?;
-        let found: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        for table in known {
-            let before = table.target.generation.saturating_sub(u64::from(table.store_target));
-            let stored = found.get(&table.target.id.0).copied();
-            if stored.and_then(|stored| u64::try_from(stored).ok()) != Some(before) {
-                let message = format!("another cdc-sink has changed table {}", table.target.table);
-                return Err(WarehouseError::Conflict { message });
-            }
-        }
-        Ok(())
-    }
-
-    async fn table(&mut self, plan: &TablePlan) -> Result<(), WarehouseError> {
-        let statements = Statements::new(&plan.target, self.delete_mode);
-        let created =
-            plan.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt));
-        let changes: String = plan.changes.iter().map(|change| statements.change(change)).collect();
-        let store = if plan.store_target {
-            state::store_table(plan, created) + ";\n"
-        } else {
-            String::new()
-        };
-        // The record first: two that create the same table meet there.
-        let sql = store + &changes;
-        if !sql.is_empty() {
-            self.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
-        }
-        if plan.empty && !created {
-            self.execute(&statements.empty()).await?;
-        }
-        let (mut upserted, mut deleted, mut not_found) = (0, 0, 0);
-        if let Some(floor) = plan.floor {
-            for sql in statements.truncate(&sortable(floor)) {
-                deleted += self.execute(&sql).await?;
-            }
-        }
-        if !plan.rows.is_empty() {
-            self.stage(&statements, plan).await?;
-            (upserted, deleted) = self.merge(&statements, plan, deleted).await?;
-        } else if !plan.counts.is_empty() {
-            self.stage(&statements, plan).await?;
-            upserted += self.execute(&statements.insert_counted()).await?;
-            let wanted: i64 = plan.counts.iter().map(|count| (-count.count).max(0)).sum();
-            if wanted > 0 {
-                let found = self.execute(&statements.delete_counted()).await?;
-                deleted += found;
-                not_found = wanted.unsigned_abs().saturating_sub(found);
-            }
-        }
-        if !plan.rows.is_empty() || !plan.counts.is_empty() {
-            self.execute(&format!("TRUNCATE {}", statements.stage())).await?;
-        }
-        self.loaded.upserted.push(upserted);
-        self.loaded.deleted.push(deleted);
-        self.loaded.not_found.push(not_found);
-        Ok(())
-    }
-
-    async fn merge(
-        &mut self,
-        statements: &Statements<'_>,
-        plan: &TablePlan,
-        mut deleted: u64,
-    ) -> Result<(u64, u64), WarehouseError> {
-        let mut upserted = 0;
-        let has = |kind: &str| plan.rows.iter().any(|row| kind_of(row) == kind);
-        let buries = self.delete_mode == DeleteMode::Hard && !self.broken.without_tombstones;
-        for kind in [WHOLE, PART] {
-            if has(kind) {
-                upserted += self.execute(&statements.upsert(kind)).await?;
-            }
-        }
-        if upserted > 0 && buries {
-            self.execute(&statements.forget_tombstones()).await?;
-        }
-        if has(GONE) {
-            deleted += self.execute(&statements.delete()).await?;
-            if buries {
-                self.execute(&statements.bury()).await?;
-            }
-        }
-        self.loaded.incomplete += u64::try_from(
-            plan.rows
-                .iter()
-                .filter(|row| row.is_fresh && row.cells.contains(&Cell::Missing))
-                .count(),
-        )
-        .unwrap_or_default();
-        Ok((upserted, deleted))
-    }
-
-    /// Copies a table's rows or counts into its staging table.
-    async fn stage(
-        &mut self,
-        statements: &Statements<'_>,
-        plan: &TablePlan,
-    ) -> Result<(), WarehouseError> {
-        if self.stages.insert(statements.stage().to_owned()) {
-            self.execute(&statements.create_stage()).await?;
-        }
-        let copying = self.client.copy_in::<_, Bytes>(&statements.copy()).await;
-        let sink = copying.map_err(|error| failed(&error))?;
-        let mut sink = std::pin::pin!(sink);
-        let mut buffer = Vec::with_capacity(COPY_CHUNK * 2);
-        let texts = &self.plan.texts;
-        for row in &plan.rows {
-            write_row(&plan.target, row, texts, &mut buffer);
-            if buffer.len() >= COPY_CHUNK {
-                let chunk = Bytes::from(std::mem::take(&mut buffer));
-                sink.send(chunk).await.map_err(|error| failed(&error))?;
-            }
-        }
-        for count in &plan.counts {
-            copy::cells(&plan.target, &count.cells, texts, &mut buffer);
-            copy::field(Some(sortable(count.position).as_bytes()), &mut buffer);
-            copy::field(Some(count.count.to_string().as_bytes()), &mut buffer);
-            copy::end_row(&mut buffer);
-            if buffer.len() >= COPY_CHUNK {
-                let chunk = Bytes::from(std::mem::take(&mut buffer));
-                sink.send(chunk).await.map_err(|error| failed(&error))?;
-            }
-        }
-        sink.send(Bytes::from(buffer)).await.map_err(|error| failed(&error))?;
-        sink.finish().await.map_err(|error| failed(&error))?;
-        Ok(())
-    }
-
-    async fn store_offsets(&self, group: &str) -> Result<(), WarehouseError> {
-        let offsets = &self.plan.offsets;
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let topics: Vec<&str> = offsets.iter().map(|offset| offset.topic.as_str()).collect();
-        let partitions: Vec<i32> = offsets.iter().map(|offset| offset.partition).collect();
-        let next: Vec<i64> = offsets.iter().map(|offset| offset.next_offset).collect();
-        let fences: Vec<i64> = offsets.iter().map(|offset| offset.fence).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [&group, &topics, &partitions, &next, &fences];
-        let rows = self.client.query(state::STORE_OFFSETS, &parameters).await;
-        let rows = rows.map_err(|error| failed(&error))?;
-        let stored: HashSet<(String, i32)> =
-            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        for offset in offsets {
-            if !stored.contains(&(offset.topic.clone(), offset.partition)) {
-                let partition = format!("partition {} of {}", offset.partition, offset.topic);
-                return Err(WarehouseError::Fenced { partition });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn kind_of(row: &RowPlan) -> &'static str {
-    if row.is_delete {
-        GONE
-    } else if !row.is_fresh && row.cells.contains(&Cell::Missing) {
-        PART
-    } else {
-        WHOLE
-    }
-}
-
-fn write_row(target: &Target, row: &RowPlan, texts: &Texts, out: &mut Vec<u8>) {
-    copy::cells(target, &row.cells, texts, out);
-    copy::field(Some(sortable(row.position).as_bytes()), out);
-    let missing = target
-        .columns
-        .iter()
-        .zip(&row.cells)
-        .filter(|(_, cell)| **cell == Cell::Missing)
-        .map(|(column, _)| column.name.as_str());
-    let is_missing = !row.is_delete && row.cells.contains(&Cell::Missing);
-    let names = is_missing.then(|| copy::names(missing));
-    copy::field(names.as_deref(), out);
-    copy::field(Some(kind_of(row).as_bytes()), out);
-    copy::end_row(out);
 }
 
 impl Warehouse for PostgresWarehouse {

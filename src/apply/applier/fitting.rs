@@ -1,0 +1,129 @@
+//! Making a table fit its records: created, taken over, changed.
+
+use std::sync::Arc;
+
+use crate::apply::applier::Applier;
+use crate::apply::applier::Event;
+use crate::apply::applier::Known;
+use crate::apply::applier::record::RecordProblem;
+use crate::apply::applier::tables;
+use crate::apply::applier::tables::Fitted;
+use crate::apply::applier::tables::TableProblem;
+use crate::apply::error::ApplyError;
+use crate::apply::merge::Target;
+use crate::apply::merge::target;
+use crate::apply::merge::version::Version;
+use crate::table::TableName;
+
+impl Applier {
+    /// Finds the record's version and makes its table fit it.
+    pub(super) fn fit(&mut self, event: &Event<'_>) -> Result<Fitted, TableProblem> {
+        let (record, envelope) = (event.record, event.envelope);
+        let said = self.versions.find(record, envelope, event.table, &mut *self.schemas)?;
+        if let (Some(version), Some(known)) = (&said, self.tables.get(event.table))
+            && let Some(fitted) = self.versions.fitted(version, &known.target)
+        {
+            return Ok(fitted);
+        }
+        let prefix = envelope.source.name.as_ref();
+        if let Some(known) = self.tables.get(event.table) {
+            tables::check_owner(known, prefix)?;
+        } else {
+            let at = (event.table, event.position, self.spelling);
+            let row = envelope.after.or(envelope.before).map(|row| row.get());
+            let begun = tables::begin_table(&mut *self.warehouse, prefix, said.as_deref(), at)?;
+            let begun = match begun {
+                Some(begun) => begun,
+                None => {
+                    let version = tables::unsaid_version(None, row, record, event.table)?;
+                    target::create(
+                        tables::table_id(event.table),
+                        prefix,
+                        &version,
+                        event.position,
+                        self.spelling,
+                    )
+                }
+            };
+            self.add_table(begun);
+        }
+        let Some(known) = self.tables.get(event.table) else {
+            return Err(RecordProblem::new("its table is not known").into());
+        };
+        let version = match said {
+            Some(version) => version,
+            None => {
+                let row = envelope.after.or(envelope.before).map(|row| row.get());
+                Arc::new(tables::unsaid_version(Some(&known.target), row, record, event.table)?)
+            }
+        };
+        self.reconcile(event, &version)
+    }
+
+    pub(super) fn add_table(&mut self, begun: target::Reconciled) {
+        let table = begun.target.table.clone();
+        self.before.insert(table.clone(), None);
+        let target = Arc::new(begun.target.clone());
+        self.batch.set_target(&target, begun.changes);
+        self.tables.insert(table, Known { target, epoch: 0, floor: None });
+    }
+
+    pub(super) fn reconcile(
+        &mut self,
+        event: &Event<'_>,
+        version: &Arc<Version>,
+    ) -> Result<Fitted, TableProblem> {
+        let Some(known) = self.tables.get(event.table) else {
+            return Err(RecordProblem::new("its table is not known").into());
+        };
+        let result = target::reconcile(&known.target, version, event.position, self.spelling);
+        let reconciled = result.map_err(|key| key_changed(event.table, &key))?;
+        if let Some(reason) = &reconciled.reread {
+            tracing::error!(
+                table = %event.table, reason,
+                "what the rows of this table have become cannot be derived: read it again"
+            );
+        }
+        let target = &reconciled.target;
+        let changed = !reconciled.changes.is_empty()
+            || reconciled.reread.is_some()
+            || target.columns != known.target.columns;
+        let by_look = !tables::looks_alike(version, &known.target);
+        let target = if changed || by_look {
+            for change in &reconciled.changes {
+                tracing::info!(table = %event.table, ?change, "columns of the warehouse change");
+            }
+            let (new, changes) = (reconciled.target, reconciled.changes);
+            let target = self.change_target(event.table, |known| {
+                let generation = known.target.generation;
+                known.target = Arc::new(Target { generation, ..new });
+            });
+            self.batch.set_target(&target, changes);
+            target
+        } else {
+            if let Some(known) = self.tables.get_mut(event.table) {
+                Arc::make_mut(&mut known.target).version_at = target.version_at;
+            }
+            Arc::new(reconciled.target)
+        };
+        Ok(self.versions.fit(version, reconciled.places, &target))
+    }
+}
+
+fn key_changed(table: &TableName, key: &target::KeyChanged) -> ApplyError {
+    let shown = |names: &[String]| {
+        if names.is_empty() { "no key".to_owned() } else { format!("key ({})", names.join(", ")) }
+    };
+    ApplyError::Configuration {
+        message: format!(
+            "table {table} has {} in the warehouse and {} at the source: its rows cannot be told \
+             apart as before",
+            shown(&key.had),
+            shown(&key.has)
+        ),
+        hint: format!(
+            "drop it in the warehouse with its row in _cdc.tables, and read it again: DROP TABLE {}",
+            table.quoted()
+        ),
+    }
+}
