@@ -226,7 +226,7 @@ fn the_port_is_taken() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
     let agent = || {
-        Invocation::new("--to file:out --state state --slot s")
+        Invocation::new("--to file:out --state state --slot ports")
             .dsn(server.dsn("postgres", &database))
     };
     let before = server.postgres.query_one(&database, GUESTS);
@@ -237,4 +237,10 @@ fn the_port_is_taken() {
          with --http ADDRESS:PORT, or turn it off with --http none",
     );
     assert_eq!(server.postgres.query_one(&database, GUESTS), before);
+    // The default port was not asked for. It is taken now, by us if not by somebody else.
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", 8383)).ok();
+    let mut running = agent().start();
+    running.wait_logged("the default HTTP port cannot be used; metrics and health are not shown");
+    running.wait_streaming();
+    running.terminate().expect(0, &[]);
 }
