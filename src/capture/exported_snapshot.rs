@@ -1,0 +1,117 @@
+//! Slots that are created, and the snapshots that come with them.
+
+use std::time::Instant;
+
+use crate::capture::CaptureError;
+use crate::capture::postgres::Connection;
+use crate::capture::postgres::Purpose;
+use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
+use crate::capture::postgres::slot;
+use crate::capture::postgres::slot::CreatedSlot;
+use crate::capture::read::Reader;
+use crate::capture::snapshot;
+use crate::lsn::Lsn;
+use crate::time::UnixMicros;
+
+/// A transaction that holds a snapshot as long as it lives.
+pub(super) struct Parent {
+    /// Its session.
+    pub(super) sql: Sql,
+    /// The snapshot's name, to take it over elsewhere.
+    pub(super) name: String,
+    /// The snapshot as the server prints it.
+    pub(super) text: String,
+    /// When it began.
+    pub(super) time: UnixMicros,
+}
+
+impl Reader<'_> {
+    /// Creates a slot, which waits for every transaction that is running; a stop ends the waiting.
+    pub(super) fn create_slot(
+        &self,
+        connection: &mut Connection,
+        name: &str,
+        temporary: bool,
+    ) -> Result<CreatedSlot, CaptureError> {
+        let closer = connection.closer()?;
+        let failover = !temporary && self.session.settings.slot_options.failover;
+        let done = crate::stop::Stop::default();
+        self.session.health.set_phase("creating the slot");
+        self.session.health.set_ready("source", Err("the slot is being created".to_owned()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let begun = Instant::now();
+                let mut told = 0;
+                while !done.wait(std::time::Duration::from_millis(100)) {
+                    if self.session.stop.is_requested() {
+                        closer.shutdown();
+                    }
+                    if begun.elapsed().as_secs() / 10 > told {
+                        told = begun.elapsed().as_secs() / 10;
+                        self.name_old_transactions();
+                    }
+                }
+            });
+            let created = slot::create_slot(connection, name, temporary, failover);
+            done.request();
+            created.map_err(|error| slots_exhausted(error).into())
+        })
+    }
+
+    /// Says what the creation of a slot waits for.
+    fn name_old_transactions(&self) {
+        let rows = self.sql.query(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+             (extract(epoch FROM clock_timestamp() - xact_start))::int8 FROM pg_stat_activity \
+             WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY 4 DESC LIMIT 3",
+            &[],
+        );
+        for row in rows.unwrap_or_default() {
+            tracing::warn!(
+                pid = row.get::<_, i32>(0),
+                role = row.get::<_, String>(1),
+                application = row.get::<_, String>(2),
+                open_seconds = row.get::<_, Option<i64>>(3),
+                "creating the slot waits for a transaction to end"
+            );
+        }
+    }
+
+    /// A snapshot of its own, exact at a position of the log: that of a temporary slot.
+    pub(super) fn temporary_snapshot(&self) -> Result<(Parent, Lsn), CaptureError> {
+        let mut connection = Connection::open(&self.session.settings.source, Purpose::Replication)?;
+        let name = format!("cdc_agent_tmp_{}_{}", std::process::id(), UnixMicros::now().0);
+        let created = self.create_slot(&mut connection, &name, true)?;
+        let parent = self.parent(&created)?;
+        connection.close();
+        Ok((parent, created.consistent_point))
+    }
+
+    /// Takes over an exported snapshot into a transaction that holds it.
+    pub(super) fn parent(&self, created: &CreatedSlot) -> Result<Parent, CaptureError> {
+        let sql = Sql::open(&self.session.settings.source, self.session.runtime)?;
+        sql.execute(&snapshot::transaction(&created.snapshot_name))?;
+        let row = sql.query_one(
+            "SELECT pg_export_snapshot(), pg_current_snapshot()::text, \
+             (extract(epoch FROM current_timestamp) * 1000000)::int8",
+            &[],
+        )?;
+        let time = UnixMicros(row.get(2));
+        Ok(Parent { name: row.get(0), text: row.get(1), time, sql })
+    }
+}
+
+/// No room for another slot.
+fn slots_exhausted(error: SourceError) -> SourceError {
+    match &error {
+        SourceError::Server { error: server, .. } if server.sqlstate == "53400" => {
+            SourceError::configuration(
+                format!("a slot cannot be created: {server}"),
+                "raise max_replication_slots and restart the server, or drop slots that nobody \
+                 uses (SELECT * FROM pg_replication_slots)",
+            )
+        }
+        _ => error,
+    }
+}
