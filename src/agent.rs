@@ -2,20 +2,29 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use axum::Router;
+use tokio::runtime::Handle;
+
+use crate::apply::tables_shown::TablesShown;
 use crate::capture;
+use crate::capture::Destination;
 use crate::capture::Process;
 use crate::config::AgentConfig;
 use crate::config::RawConfig;
+use crate::direct::Direct;
 use crate::error::Failure;
 use crate::lsn::Lsn;
 use crate::service;
+use crate::sink;
+use crate::sink::Opener;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
+use crate::telemetry::SinkMetrics;
 use crate::telemetry::http;
-use crate::telemetry::http::Shown;
 
 /// Runs the agent until it is asked to stop.
 ///
@@ -24,7 +33,7 @@ use crate::telemetry::http::Shown;
 /// Why it ended though nobody asked.
 pub fn run(raw: RawConfig) -> Result<(), Failure> {
     let effective = raw.effective();
-    let config = AgentConfig::new(raw, |name| std::env::var(name).ok())
+    let mut config = AgentConfig::new(raw, |name| std::env::var(name).ok())
         .map_err(|errors| Failure::from_config(&errors))?;
     for (name, value, origin) in effective {
         tracing::debug!(name, value, %origin, "setting");
@@ -37,8 +46,9 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
         stop: Stop::default(),
         status: capture::Status::new(&config.capture.slot),
     };
+    let warehouse = place(&mut config, &process.runtime);
     service::listen_for_signals(&process.runtime, &process.stop, config.capture.times.shutdown);
-    start_http(&config, &process)?;
+    start_http(&config, &process, warehouse)?;
     service::tell_systemd(&process.runtime, &process.health, &process.stop);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -56,17 +66,51 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_http(config: &AgentConfig, process: &Process) -> Result<(), Failure> {
+/// What the HTTP port shows of a warehouse.
+#[derive(Clone)]
+pub struct Shown {
+    metrics: SinkMetrics,
+    routes: Router,
+}
+
+/// Puts the warehouse that was asked for in the place of the capture's destination.
+pub fn place(config: &mut AgentConfig, runtime: &Handle) -> Option<Shown> {
+    let (warehouse, settings) = config.warehouse.take()?;
+    let opener = Opener::new(warehouse, runtime.clone());
+    let direct = Direct {
+        open: opener.open(),
+        settings,
+        queue_bytes: config.capture.source_queue_bytes,
+        metrics: SinkMetrics::default(),
+        tables: Arc::new(Mutex::new(TablesShown::default())),
+    };
+    let routes = sink::tables_route(&direct.tables).merge(opener.routes());
+    let shown = Shown { metrics: direct.metrics.clone(), routes };
+    config.capture.destination = Destination::Elsewhere(Arc::new(direct));
+    Some(shown)
+}
+
+fn start_http(
+    config: &AgentConfig,
+    process: &Process,
+    warehouse: Option<Shown>,
+) -> Result<(), Failure> {
     let status = process.status.clone();
     let asked: http::AskedMetrics = Arc::new(move || {
         let status = status.clone();
         Box::pin(async move { slot_metrics(&status).await })
     });
     let metrics = process.metrics.clone();
-    let counted: http::CountedMetrics = Arc::new(move |out| metrics.write(out));
-    let shown = Shown { counted, asked, health: process.health.clone() };
+    let routes = warehouse.as_ref().map(|shown| shown.routes.clone()).unwrap_or_default();
+    let counted: http::CountedMetrics = Arc::new(move |out| {
+        metrics.write(out);
+        if let Some(warehouse) = &warehouse {
+            warehouse.metrics.write(out);
+        }
+    });
+    let shown = http::Shown { counted, asked, health: process.health.clone() };
     let address = (config.process.http, config.process.http_asked);
-    service::start_http(&process.runtime, address, shown, axum::Router::new())
+    service::start_http(&process.runtime, address, shown, routes)
 }
 
 /// How the slot looks now, in Prometheus' text format. While the source cannot be asked, only that.

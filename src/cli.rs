@@ -67,7 +67,7 @@ struct Flags {
     /// Start of every topic's name (topic.prefix); by default the database's name.
     #[arg(long, global = true, value_name = "PREFIX")]
     topic_prefix: Option<String>,
-    /// Destination: kafka, stdout or file:PATH.
+    /// Destination: kafka, stdout, file:PATH, or a warehouse: duckdb:PATH, postgres://….
     #[arg(long, global = true, value_name = "DESTINATION")]
     to: Option<String>,
     /// File for state with --to stdout and --to file:PATH.
@@ -242,9 +242,10 @@ fn write_out(text: &str) -> Result<(), Failure> {
 
 /// Shows what belongs to a slot and removes it.
 fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
-    let config = AgentConfig::new(raw, |name| std::env::var(name).ok())
+    let mut config = AgentConfig::new(raw, |name| std::env::var(name).ok())
         .map_err(|errors| Failure::from_config(&errors))?;
     let runtime = crate::service::runtime()?;
+    agent::place(&mut config, runtime.handle());
     let found = crate::capture::removal::find(&config.capture, runtime.handle())
         .map_err(|error| not_found(error, &config.capture.slot))?;
     write_out(&found.to_string())?;

@@ -12,6 +12,7 @@ pub mod stop;
 pub mod capture;
 pub mod envelope;
 pub mod apply;
+pub mod direct;
 
 pub mod config;
 pub mod error;

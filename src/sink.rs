@@ -109,7 +109,8 @@ pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
     Ok(replay::replay(warehouse, schemas, config.apply)?)
 }
 
-fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
+/// `/v1/tables`.
+pub fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
     let tables = Arc::clone(tables);
     Router::new().route(
         "/v1/tables",

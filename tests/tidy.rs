@@ -58,7 +58,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["apply", "capture", "kafka", "envelope", "telemetry"]),
     ("error", &["apply", "capture", "config"]),
     ("service", &["error", "telemetry"]),
-    ("agent", &["capture", "config", "error", "service", "telemetry"]),
+    // The only place where both meet.
+    ("direct", &["apply", "capture", "telemetry"]),
+    ("agent", &["apply", "capture", "config", "direct", "error", "service", "sink", "telemetry"]),
     ("sink", &["apply", "capture", "config", "error", "kafka", "service", "telemetry"]),
     ("cli", &["agent", "capture", "config", "error", "service", "telemetry"]),
     ("sink_cli", &["cli", "sink", "config", "error", "telemetry"]),

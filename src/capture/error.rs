@@ -122,10 +122,11 @@ fn source_disposition(error: &SourceError) -> Disposition {
 fn publish_disposition(error: &PublishError) -> Disposition {
     let halt = |blame| Disposition::Halt { hint: error.hint().unwrap_or_default(), blame };
     match error {
-        PublishError::Unreachable { .. } | PublishError::Broken { .. } | PublishError::Stopped => {
-            Disposition::Restart
-        }
-        PublishError::Unauthorized { .. } => halt(Blame::Permission),
+        PublishError::Unreachable { .. }
+        | PublishError::Broken { .. }
+        | PublishError::Unavailable { .. }
+        | PublishError::Stopped => Disposition::Restart,
+        PublishError::Unauthorized { .. } | PublishError::Refused { .. } => halt(Blame::Permission),
         PublishError::InUse { .. } => halt(Blame::Unavailable),
         PublishError::TooLarge { .. }
         | PublishError::Configuration { .. }

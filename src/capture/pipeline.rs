@@ -4,6 +4,7 @@
 //! on after the last whole transaction that was sent. When the destination fails for good, all of
 //! this is made anew and the stream goes on from the stored position.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -20,6 +21,7 @@ use crate::capture::publisher::LinesPublisher;
 use crate::capture::publisher::Publisher;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::Destination;
+use crate::capture::settings::Reached;
 use crate::capture::state::FileStore;
 use crate::capture::state::StateStore;
 use crate::capture::state::TopicStore;
@@ -68,27 +70,7 @@ impl Pipeline {
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Self, CaptureError> {
-        let publisher: Arc<dyn Publisher> = match &settings.destination {
-            Destination::Kafka(kafka) => Arc::new(KafkaPublisher::connect(
-                kafka.clone(),
-                runtime.clone(),
-                metrics.clone(),
-                KAFKA_TIMEOUT,
-            )?),
-            Destination::Stdout { .. } => Arc::new(LinesPublisher::stdout()),
-            Destination::File { path, .. } => Arc::new(LinesPublisher::file(path)?),
-        };
-        let store: Arc<dyn StateStore> = match &settings.destination {
-            Destination::Kafka(kafka) => Arc::new(TopicStore::new(
-                kafka.kafka.clone(),
-                settings.naming.internal_topic("state"),
-                settings.slot.clone(),
-                Arc::clone(&publisher),
-            )?),
-            Destination::Stdout { state } | Destination::File { state, .. } => {
-                Arc::new(FileStore::new(state.clone(), settings.slot.clone())?)
-            }
-        };
+        let (publisher, store) = reach(settings, runtime, metrics)?;
         let deliveries = Arc::new(Deliveries::default());
         let tables = Tables::new(
             Arc::clone(settings),
@@ -144,6 +126,38 @@ impl Pipeline {
     pub(super) fn keep_resume(&self, lsn: Lsn, last_commit: Option<Lsn>) {
         *self.resume.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Resume { lsn, last_commit });
+    }
+}
+
+/// Reaches the destination, and the place of the state.
+fn reach(
+    settings: &CaptureSettings,
+    runtime: &Handle,
+    metrics: &Metrics,
+) -> Result<Reached, CaptureError> {
+    let lines = |publisher: LinesPublisher, state: &Path| {
+        let store = FileStore::new(state.to_owned(), settings.slot.clone())?;
+        Ok((Arc::new(publisher) as Arc<dyn Publisher>, Arc::new(store) as Arc<dyn StateStore>))
+    };
+    match &settings.destination {
+        Destination::Kafka(kafka) => {
+            let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::connect(
+                kafka.clone(),
+                runtime.clone(),
+                metrics.clone(),
+                KAFKA_TIMEOUT,
+            )?);
+            let store = TopicStore::new(
+                kafka.kafka.clone(),
+                settings.naming.internal_topic("state"),
+                settings.slot.clone(),
+                Arc::clone(&publisher),
+            )?;
+            Ok((publisher, Arc::new(store)))
+        }
+        Destination::Stdout { state } => lines(LinesPublisher::stdout(), state),
+        Destination::File { path, state } => lines(LinesPublisher::file(path)?, state),
+        Destination::Elsewhere(elsewhere) => Ok(elsewhere.connect(&settings.slot)?),
     }
 }
 

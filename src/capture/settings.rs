@@ -1,6 +1,8 @@
 //! What one capture is asked to do.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::change::ValueSettings;
@@ -10,8 +12,11 @@ use crate::capture::filter::NameList;
 use crate::capture::filter::TableFilter;
 use crate::capture::naming::Naming;
 use crate::capture::postgres::SourceSettings;
+use crate::capture::publisher::PublishError;
+use crate::capture::publisher::Publisher;
 use crate::capture::publisher::PublisherSettings;
 use crate::capture::replica_identity::IdentityRule;
+use crate::capture::state::StateStore;
 use crate::envelope::Operation;
 
 /// Settings of one capture, checked.
@@ -90,7 +95,22 @@ pub enum Destination {
         /// State.
         state: PathBuf,
     },
+    /// Somewhere that the capture does not know.
+    Elsewhere(Arc<dyn Elsewhere>),
 }
+
+/// A destination that is made outside of the capture.
+pub trait Elsewhere: fmt::Debug + Send + Sync {
+    /// Reaches it: where records go, and where the state of this slot is kept.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or refuses.
+    fn connect(&self, slot: &str) -> Result<Reached, PublishError>;
+}
+
+/// Where records go, and where state is kept.
+pub type Reached = (Arc<dyn Publisher>, Arc<dyn StateStore>);
 
 /// Signs of life.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::apply::settings::ApplySettings;
+use crate::apply::settings::ErrorsTolerance;
 use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
@@ -24,9 +26,11 @@ use crate::capture::publisher::PublisherSettings;
 use crate::capture::publisher::TopicCreation;
 use crate::config::ConfigError;
 use crate::config::RawConfig;
+use crate::config::WarehouseConfig;
 use crate::config::file;
 use crate::config::reading;
 use crate::config::shaping;
+use crate::config::warehouse_config;
 use crate::kafka::KafkaSettings;
 use crate::secret::Secret;
 use crate::telemetry::log::LogFormat;
@@ -36,6 +40,8 @@ use crate::telemetry::log::LogFormat;
 pub struct AgentConfig {
     /// The capture.
     pub capture: CaptureSettings,
+    /// A warehouse in place of the capture's destination, and how records are applied to it.
+    pub warehouse: Option<(WarehouseConfig, ApplySettings)>,
     /// The process around it.
     pub process: ProcessSettings,
 }
@@ -107,6 +113,7 @@ impl AgentConfig {
         }
         let publication = or(raw.text("publication.name"), &slot);
         let destination = destination(&mut raw, &slot, &environment);
+        let warehouse = direct(&mut raw, &slot, &environment);
         let tables = shaping::table_filter(&mut raw);
         let columns = shaping::columns(&mut raw);
         let messages = shaping::message_filter(&mut raw);
@@ -154,7 +161,7 @@ impl AgentConfig {
             slot_retries: u32::try_from(raw.number("slot.max.retries")).unwrap_or(u32::MAX),
             retained_wal_warning_bytes: raw.number("retained.wal.warning.bytes"),
         };
-        Ok(AgentConfig { capture, process })
+        Ok(AgentConfig { capture, warehouse, process })
     }
 }
 
@@ -293,11 +300,49 @@ fn destination(
         Some(("file", path)) if !path.is_empty() => {
             Some(Destination::File { path: PathBuf::from(path), state })
         }
-        _ => {
-            raw.fail("to", format!("found \"{to}\", expected kafka, stdout or file:PATH"));
+        // A warehouse is reached by another way; see [`AgentConfig::warehouse`].
+        Some(("duckdb" | "postgres" | "postgresql", _)) => Some(Destination::Stdout { state }),
+        scheme => {
+            // What follows may hold a password.
+            let shown = scheme.map_or(to.as_str(), |(scheme, _)| scheme);
+            let message = format!(
+                "found \"{shown}\", expected kafka, stdout, file:PATH, duckdb:PATH or postgres://…"
+            );
+            raw.fail("to", message);
             None
         }
     }
+}
+
+/// The way without Kafka. What the connection string of a warehouse leaves out comes from the
+/// password file alone: `PG*` are the source's.
+fn direct(
+    raw: &mut RawConfig,
+    slot: &str,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Option<(WarehouseConfig, ApplySettings)> {
+    let (scheme, _) = raw.text("to").split_once(':')?;
+    if !matches!(scheme, "duckdb" | "postgres" | "postgresql") {
+        return None;
+    }
+    let of_files = |name: &str| {
+        let wanted = matches!(name, "HOME" | "PGPASSFILE" | "PGSERVICEFILE" | "PGSYSCONFDIR");
+        environment(name).filter(|_| wanted)
+    };
+    let warehouse = warehouse_config(raw, &of_files)?;
+    let apply = ApplySettings {
+        group: format!("slot {slot}"),
+        tolerance: match raw.text("errors.tolerance") {
+            "all" => ErrorsTolerance::All,
+            _ => ErrorsTolerance::None,
+        },
+        placeholder: raw.text("unavailable.value.placeholder").to_owned(),
+        batch_records: count(raw, "batch.records"),
+        batch_bytes: count(raw, "batch.bytes"),
+        batch_time: Duration::from_millis(raw.number("batch.time.ms")),
+        ..ApplySettings::default()
+    };
+    Some((warehouse, apply))
 }
 
 fn publisher(raw: &mut RawConfig) -> PublisherSettings {

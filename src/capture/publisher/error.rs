@@ -59,6 +59,18 @@ pub enum PublishError {
         /// Which file.
         path: String,
     },
+    /// A destination other than Kafka does not answer: try again later.
+    Unavailable {
+        /// What was said.
+        message: String,
+    },
+    /// A destination other than Kafka refuses us: only a person can help.
+    Refused {
+        /// What was said.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// We were asked to stop while waiting.
     Stopped,
 }
@@ -77,7 +89,9 @@ impl PublishError {
                 "raise producer.max.request.size here and max.message.bytes of the topic above \
                  {bytes}, then start again: nothing is lost"
             )),
-            PublishError::Configuration { hint, .. } => Some(hint.clone()),
+            PublishError::Configuration { hint, .. } | PublishError::Refused { hint, .. } => {
+                Some(hint.clone())
+            }
             PublishError::Output { .. } => {
                 Some("mend what the system names, then start again: nothing is lost".to_owned())
             }
@@ -89,7 +103,9 @@ impl PublishError {
             PublishError::InUse { .. } => {
                 Some("stop that process, or choose another file (--to, --state)".to_owned())
             }
-            PublishError::Broken { .. } | PublishError::Stopped => None,
+            PublishError::Broken { .. }
+            | PublishError::Unavailable { .. }
+            | PublishError::Stopped => None,
         }
     }
 }
@@ -111,7 +127,9 @@ impl fmt::Display for PublishError {
                 "a record of {bytes} bytes for topic {topic} at position {position} is too \
                  large: {reason}"
             ),
-            PublishError::Configuration { message, .. } => formatter.write_str(message),
+            PublishError::Configuration { message, .. }
+            | PublishError::Unavailable { message }
+            | PublishError::Refused { message, .. } => formatter.write_str(message),
             PublishError::Output { path, reason } => {
                 write!(formatter, "cannot write to {path}: {reason}")
             }

@@ -70,7 +70,8 @@ pub struct SlotState {
 
 impl SlotState {
     /// What remains when the slot is dropped.
-    fn after_drop(&self) -> Self {
+    #[must_use]
+    pub fn after_drop(&self) -> Self {
         SlotState {
             version: STATE_VERSION,
             slot: self.slot.clone(),

@@ -892,7 +892,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject {
         title: "Destination",
         properties: &[
-            property("to", Text, "kafka", Ours, "Destination: kafka, stdout or file:PATH."),
+            property(
+                "to",
+                Secret,
+                "kafka",
+                Ours,
+                "Destination: kafka, stdout, file:PATH, or a warehouse: duckdb:PATH, postgres://….",
+            ),
             property("bootstrap.servers", Text, "localhost:9092", Ours, "Kafka brokers."),
             property(
                 "producer.*",
@@ -925,6 +931,48 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 ),
                 "67108864",
             ),
+        ],
+    },
+    Subject {
+        title: "A warehouse as the destination",
+        properties: &[
+            property(
+                "delete.mode",
+                Choice(&["hard", "soft"]),
+                "hard",
+                Ours,
+                "hard removes deleted rows; soft keeps them, marked in _cdc_deleted.",
+            ),
+            property(
+                "errors.tolerance",
+                Choice(&["none", "all"]),
+                "none",
+                Ours,
+                "none stops at a record that cannot be applied; all puts it aside in _cdc.dead_letters.",
+            ),
+            property(
+                "batch.records",
+                Count(1, 10_000_000),
+                "50000",
+                Ours,
+                "Records after which a batch is committed.",
+            ),
+            property(
+                "batch.bytes",
+                Bytes(1024, ANY),
+                "16777216",
+                Ours,
+                "Bytes after which a batch is committed.",
+            ),
+            property(
+                "batch.time.ms",
+                Millis(1, 3_600_000),
+                "500",
+                Ours,
+                "Time after which a batch is committed.",
+            ),
+            property("duckdb.memory.limit", Text, "1GB", Ours, "Memory that DuckDB may use."),
+            property("duckdb.threads", Count(1, 1024), "2", Ours, "Threads that DuckDB may use."),
         ],
     },
     Subject {
