@@ -202,8 +202,8 @@ impl DirectPublisher {
         Ok(())
     }
 
-    /// An entry of `PREFIX.__schemas` is kept here, and needs nothing more to be durable: it is sent
-    /// again by every process before the first record that names it.
+    /// An entry of `PREFIX.__schemas` is kept here, and needs nothing more to be durable: it is
+    /// sent again by every process before the first record that names it.
     fn keep_schema(&self, key: &[u8], value: &[u8], receipt: Receipt) {
         let key: serde_json::Value = serde_json::from_slice(key).unwrap_or_default();
         if let Some(fingerprint) = key.get("fingerprint").and_then(serde_json::Value::as_str) {

@@ -1,5 +1,7 @@
 //! When tables are read, under which snapshot, and what is stored of it.
 
+mod storing;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,12 +22,10 @@ use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
-use crate::capture::publisher::Receipt;
 use crate::capture::session::Session;
 use crate::capture::settings::RowCountOrder;
 use crate::capture::settings::SnapshotMode;
 use crate::capture::snapshot;
-use crate::capture::snapshot::PlannedTable;
 use crate::capture::snapshot::ReadFrom;
 use crate::capture::snapshot::ReadSource;
 use crate::capture::snapshot::Reading;
@@ -33,8 +33,6 @@ use crate::capture::snapshot::ReadingTable;
 use crate::capture::state::STATE_VERSION;
 use crate::capture::state::SlotState;
 use crate::capture::state::State;
-use crate::capture::state::Stored;
-use crate::capture::state::TableState;
 use crate::lsn::Lsn;
 use crate::table::TableName;
 
@@ -401,41 +399,6 @@ impl Reader<'_> {
         Ok(ready)
     }
 
-    fn table_done(
-        &self,
-        state: &mut State,
-        planned: &PlannedTable,
-        rows: u64,
-    ) -> Result<(), CaptureError> {
-        tracing::info!(table = %planned.name, rows, "table read");
-        let metrics = self.session.metrics;
-        metrics.snapshot_tables.with_label_values(&["waiting"]).dec();
-        metrics.snapshot_tables.with_label_values(&["done"]).inc();
-        let topic = self.session.settings.naming.topic(&planned.name);
-        let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
-        let known = state.tables.entry(planned.name.clone()).or_default();
-        known.epoch_complete = state.slot.epoch;
-        known.end_offsets = end_offsets;
-        let known = known.clone();
-        self.store_table(&planned.name, &known, &|| {
-            self.session.health.turn("snapshot");
-            self.goes_on()
-        })
-    }
-
-    /// Tables without columns have nothing to read and are complete.
-    fn empty_tables_done(&self, state: &mut State, tables: &[Table]) -> Result<(), CaptureError> {
-        for (table, _) in tables {
-            let Some(known) = state.tables.get_mut(&table.name) else { continue };
-            if known.epoch_complete != state.slot.epoch {
-                known.epoch_complete = state.slot.epoch;
-                let known = known.clone();
-                self.store_table(&table.name, &known, &|| self.goes_on())?;
-            }
-        }
-        Ok(())
-    }
-
     /// A transaction id of this moment, as Debezium has one in its reads; from a short transaction,
     /// so that no old one is held open.
     fn some_xid(&self) -> Option<u64> {
@@ -445,50 +408,5 @@ impl Reader<'_> {
             &[],
         );
         row.ok().and_then(|row| u64::try_from(row.get::<_, Option<i64>>(0)?).ok())
-    }
-
-    /// All reads are acknowledged: from here on the slot may be streamed.
-    fn complete(&self, state: &mut State, lsn: Lsn) -> Result<(), CaptureError> {
-        state.slot.complete = true;
-        state.slot.lsn = lsn;
-        self.store_slot(&state.slot)
-    }
-
-    fn goes_on(&self) -> bool {
-        !self.session.stop.is_requested()
-    }
-
-    fn store_slot(&self, slot: &SlotState) -> Result<(), CaptureError> {
-        let pipeline = self.session.pipeline;
-        let number = pipeline.deliveries.new_awaited();
-        let stored = pipeline.store.store_slot(slot, Receipt::Awaited(number))?;
-        self.wait(stored, number, &|| self.goes_on())
-    }
-
-    fn store_table(
-        &self,
-        name: &TableName,
-        table: &TableState,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(), CaptureError> {
-        let pipeline = self.session.pipeline;
-        let number = pipeline.deliveries.new_awaited();
-        let stored = pipeline.store.store_table(name, table, Receipt::Awaited(number))?;
-        self.wait(stored, number, go_on)
-    }
-
-    fn wait(
-        &self,
-        stored: Stored,
-        number: u32,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(), CaptureError> {
-        match stored {
-            Stored::Now => self.session.pipeline.deliveries.forget_awaited(number),
-            Stored::WhenAcknowledged => {
-                self.session.pipeline.deliveries.wait_for(number, go_on)?;
-            }
-        }
-        Ok(())
     }
 }

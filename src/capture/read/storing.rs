@@ -1,0 +1,99 @@
+//! What is stored of a reading while it goes on.
+
+use crate::capture::CaptureError;
+use crate::capture::publisher::Receipt;
+use crate::capture::read::Reader;
+use crate::capture::read::Table;
+use crate::capture::snapshot::PlannedTable;
+use crate::capture::state::SlotState;
+use crate::capture::state::State;
+use crate::capture::state::Stored;
+use crate::capture::state::TableState;
+use crate::lsn::Lsn;
+use crate::table::TableName;
+
+impl Reader<'_> {
+    pub(super) fn table_done(
+        &self,
+        state: &mut State,
+        planned: &PlannedTable,
+        rows: u64,
+    ) -> Result<(), CaptureError> {
+        tracing::info!(table = %planned.name, rows, "table read");
+        let metrics = self.session.metrics;
+        metrics.snapshot_tables.with_label_values(&["waiting"]).dec();
+        metrics.snapshot_tables.with_label_values(&["done"]).inc();
+        let topic = self.session.settings.naming.topic(&planned.name);
+        let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
+        let known = state.tables.entry(planned.name.clone()).or_default();
+        known.epoch_complete = state.slot.epoch;
+        known.end_offsets = end_offsets;
+        let known = known.clone();
+        self.store_table(&planned.name, &known, &|| {
+            self.session.health.turn("snapshot");
+            self.goes_on()
+        })
+    }
+
+    /// Tables without columns have nothing to read and are complete.
+    pub(super) fn empty_tables_done(
+        &self,
+        state: &mut State,
+        tables: &[Table],
+    ) -> Result<(), CaptureError> {
+        for (table, _) in tables {
+            let Some(known) = state.tables.get_mut(&table.name) else { continue };
+            if known.epoch_complete != state.slot.epoch {
+                known.epoch_complete = state.slot.epoch;
+                let known = known.clone();
+                self.store_table(&table.name, &known, &|| self.goes_on())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All reads are acknowledged: from here on the slot may be streamed.
+    pub(super) fn complete(&self, state: &mut State, lsn: Lsn) -> Result<(), CaptureError> {
+        state.slot.complete = true;
+        state.slot.lsn = lsn;
+        self.store_slot(&state.slot)
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        !self.session.stop.is_requested()
+    }
+
+    pub(super) fn store_slot(&self, slot: &SlotState) -> Result<(), CaptureError> {
+        let pipeline = self.session.pipeline;
+        let number = pipeline.deliveries.new_awaited();
+        let stored = pipeline.store.store_slot(slot, Receipt::Awaited(number))?;
+        self.wait(stored, number, &|| self.goes_on())
+    }
+
+    pub(super) fn store_table(
+        &self,
+        name: &TableName,
+        table: &TableState,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), CaptureError> {
+        let pipeline = self.session.pipeline;
+        let number = pipeline.deliveries.new_awaited();
+        let stored = pipeline.store.store_table(name, table, Receipt::Awaited(number))?;
+        self.wait(stored, number, go_on)
+    }
+
+    fn wait(
+        &self,
+        stored: Stored,
+        number: u32,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), CaptureError> {
+        match stored {
+            Stored::Now => self.session.pipeline.deliveries.forget_awaited(number),
+            Stored::WhenAcknowledged => {
+                self.session.pipeline.deliveries.wait_for(number, go_on)?;
+            }
+        }
+        Ok(())
+    }
+}
