@@ -1,0 +1,87 @@
+//! What DuckDB says, as errors of a warehouse.
+
+use std::path::Path;
+
+use crate::apply::warehouse::WarehouseError;
+use crate::apply::warehouse::duckdb::connection::Fault;
+
+/// Kinds of errors in `duckdb.h`: out of range, conversion, decimal, mismatched type, object size,
+/// constraint, invalid input.
+const OF_A_VALUE: [i32; 7] = [1, 2, 4, 5, 7, 18, 32];
+const TRANSACTION: i32 = 10;
+const OUT_OF_MEMORY: i32 = 33;
+/// Catalog, parser, syntax, binder, not implemented: the file is not as we left it.
+const OF_THE_CATALOG: [i32; 5] = [13, 14, 22, 24, 11];
+/// Input and output, fatal, internal: the database must be opened again.
+const OF_THE_FILE: [i32; 3] = [28, 30, 31];
+
+impl Fault {
+    /// A value was refused.
+    pub(super) fn is_of_a_value(&self) -> bool {
+        OF_A_VALUE.contains(&self.kind)
+    }
+
+    /// The database cannot be used any more as it is open now.
+    pub(super) fn is_of_the_file(&self) -> bool {
+        OF_THE_FILE.contains(&self.kind) || self.message.contains("database has been invalidated")
+    }
+
+    /// Its words without the statement that follows them.
+    pub(super) fn summary(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
+    }
+}
+
+impl From<Fault> for WarehouseError {
+    fn from(fault: Fault) -> Self {
+        let message = format!("DuckDB: {}", fault.summary());
+        match fault.kind {
+            // Its words would tell the value.
+            _ if fault.is_of_a_value() => {
+                WarehouseError::Data { message: "DuckDB refuses a value".to_owned() }
+            }
+            TRANSACTION => WarehouseError::Conflict { message },
+            OUT_OF_MEMORY => WarehouseError::Unreachable {
+                message: format!("{message}; give it more memory or load smaller batches"),
+            },
+            kind if OF_THE_CATALOG.contains(&kind) => WarehouseError::Configuration {
+                message,
+                hint: "undo what was changed in the file by hand, or begin with a new file"
+                    .to_owned(),
+            },
+            _ => WarehouseError::Unreachable { message },
+        }
+    }
+}
+
+/// The file cannot be attached.
+pub(super) fn of_attaching(path: &Path, fault: &Fault) -> WarehouseError {
+    let words = &fault.message;
+    let file = path.display();
+    if words.contains("lock on file") {
+        let holder = match (words.split_once("held in "), words.split_once("(PID ")) {
+            (Some((_, program)), Some((_, pid))) => format!(
+                "process {} ({})",
+                pid.split(')').next().unwrap_or_default(),
+                program.split(" (PID").next().unwrap_or_default().trim(),
+            ),
+            _ => "another process".to_owned(),
+        };
+        return WarehouseError::Unreachable {
+            message: format!(
+                "{file} is held by {holder}: one process at a time can open a DuckDB file"
+            ),
+        };
+    }
+    if words.contains("Permission denied") || words.contains("Read-only file system") {
+        return WarehouseError::Permission {
+            message: format!("{file} may not be written"),
+            hint: "give the user of this process the right to write the file and its folder"
+                .to_owned(),
+        };
+    }
+    WarehouseError::Configuration {
+        message: format!("{file} cannot be opened: {}", fault.summary()),
+        hint: "name a DuckDB file, or one that does not exist yet in a folder that does".to_owned(),
+    }
+}

@@ -1,0 +1,192 @@
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Command;
+use std::process::Stdio;
+
+use cdc_agent::apply::merge::ColumnType as T;
+use cdc_agent::apply::merge::DeadLetter;
+use cdc_agent::apply::merge::Moved;
+use cdc_agent::apply::merge::OffsetPlan;
+use cdc_agent::apply::merge::TableId;
+use cdc_agent::apply::merge::WatermarkPlan;
+use cdc_agent::apply::warehouse::Claim;
+use cdc_agent::apply::warehouse::Warehouse;
+use cdc_agent::apply::warehouse::WarehouseError;
+use cdc_agent::apply::warehouse::duckdb::DuckDb;
+use cdc_agent::apply::warehouse::duckdb::Settings;
+
+use crate::plans::Batch;
+use crate::plans::File;
+use crate::plans::GROUP;
+use crate::plans::position;
+use crate::plans::target;
+
+/// Where the child of the next test finds its file.
+const FILE: &str = "CDC_TEST_DUCKDB_FILE";
+
+/// Not a test of its own: the second process of the next one. It commits a row and waits to be
+/// killed.
+#[test]
+fn child_that_holds_a_file() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    let mut warehouse = DuckDb::open(Settings::new(path)).unwrap();
+    let target = target(1, &[("id", T::Int32)], &[0]);
+    let batch = Batch::new().create(&target).row(5, &[Some("1")]);
+    warehouse.load(GROUP, &batch.plan).unwrap();
+    println!("holding");
+    std::thread::sleep(std::time::Duration::from_secs(600));
+}
+
+#[test]
+fn a_file_that_another_process_holds_is_refused_and_outlives_its_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.duckdb");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "file::child_that_holds_a_file", "--nocapture"])
+        .env(FILE, &path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let held = lines.map_while(Result::ok).any(|line| line.contains("holding"));
+    assert!(held, "the child ended before it held the file");
+    let refused = DuckDb::open(Settings::new(&path)).unwrap_err();
+    let WarehouseError::Unreachable { message } = refused else { panic!("{refused}") };
+    assert!(message.contains(&format!("process {}", child.id())), "{message}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut warehouse = DuckDb::open(Settings::new(&path)).unwrap();
+    assert_eq!(warehouse.tables().unwrap().len(), 1);
+    let answer =
+        warehouse.query().select("SELECT id FROM shop.t1", 9, std::time::Duration::from_secs(60));
+    assert!(answer.unwrap().json.contains("[[1]]"));
+}
+
+#[test]
+fn a_file_is_open_once_in_a_process() {
+    let file = File::new();
+    let twice = DuckDb::open(Settings::new(file.folder.path().join("./shop.duckdb")));
+    assert!(matches!(twice, Err(WarehouseError::Configuration { .. })), "{twice:?}");
+    let path = file.path();
+    drop(file.warehouse);
+    DuckDb::open(Settings::new(path)).unwrap();
+}
+
+#[test]
+fn what_is_no_file_of_duckdb_s_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text");
+    std::fs::write(&path, "x".repeat(100_000)).unwrap();
+    for path in [path, folder.path().join("no/such/folder.duckdb"), folder.path().to_path_buf()] {
+        let refused = DuckDb::open(Settings::new(&path));
+        assert!(matches!(refused, Err(WarehouseError::Configuration { .. })), "{refused:?}");
+    }
+    let mut settings = Settings::new(folder.path().join("shop.duckdb"));
+    settings.memory_limit = "plenty".to_owned();
+    let refused = DuckDb::open(settings);
+    assert!(matches!(refused, Err(WarehouseError::Configuration { .. })), "{refused:?}");
+}
+
+fn offset(partition: i32, next_offset: i64, fence: i64) -> OffsetPlan {
+    OffsetPlan { topic: "t".to_owned(), partition, next_offset, fence }
+}
+
+fn partitions(numbers: &[i32]) -> Vec<(String, i32)> {
+    numbers.iter().map(|number| ("t".to_owned(), *number)).collect()
+}
+
+#[test]
+fn offsets_are_stored_with_the_rows_or_neither_is() {
+    let mut file = File::new();
+    let claim = |partition, next_offset, fence| Claim {
+        topic: "t".to_owned(),
+        partition,
+        next_offset,
+        fence,
+    };
+    let claims = file.warehouse.claim(GROUP, &partitions(&[0, 1])).unwrap();
+    assert_eq!(claims, [claim(0, None, 1), claim(1, None, 1)]);
+    let target = target(1, &[("id", T::Int32)], &[0]);
+    let mut batch = Batch::new().create(&target).row(5, &[Some("1")]);
+    batch.plan.offsets = vec![offset(0, 7, 1), offset(1, 8, 1)];
+    file.load(&batch).unwrap();
+    // Another group has its own offsets, and does not fence.
+    let other = file.warehouse.claim("other", &partitions(&[0])).unwrap();
+    assert_eq!(other, [claim(0, None, 1)]);
+    // Somebody takes one partition: our next load is undone as a whole.
+    assert_eq!(file.warehouse.claim(GROUP, &partitions(&[1])).unwrap(), [claim(1, Some(8), 2)]);
+    let mut batch = Batch::new().table(&target, vec![]).row(6, &[Some("2")]);
+    batch.plan.offsets = vec![offset(0, 9, 1), offset(1, 9, 1)];
+    batch.plan.state = vec![("k".to_owned(), Some("v".to_owned()))];
+    let fenced = WarehouseError::Fenced { partition: "t/1".to_owned() };
+    assert_eq!(file.load(&batch), Err(fenced));
+    assert_eq!(file.ask("SELECT id FROM shop.t1"), "[[1]]");
+    assert_eq!(file.warehouse.state().unwrap(), []);
+    assert_eq!(
+        file.warehouse.claim(GROUP, &partitions(&[1, 0])).unwrap(),
+        [claim(0, Some(7), 2), claim(1, Some(8), 3)]
+    );
+    // A partition that was never taken is fenced too.
+    batch.plan.offsets = vec![offset(2, 1, 1)];
+    assert!(matches!(file.load(&batch), Err(WarehouseError::Fenced { .. })));
+}
+
+#[test]
+fn watermarks_never_go_back() {
+    let mut file = File::new();
+    let watermark = |partition, lsn| WatermarkPlan {
+        topic: "t".to_owned(),
+        partition,
+        position: position(lsn),
+    };
+    for lsns in [[5, 9], [7, 8]] {
+        let mut batch = Batch::new();
+        batch.plan.watermarks = vec![watermark(0, lsns[0]), watermark(1, lsns[1])];
+        file.load(&batch).unwrap();
+    }
+    assert_eq!(file.warehouse.watermarks("t").unwrap(), [(0, position(7)), (1, position(9))]);
+    assert_eq!(file.warehouse.watermarks("u").unwrap(), []);
+}
+
+#[test]
+fn state_moved_values_and_dead_letters_come_and_go() {
+    let mut file = File::new();
+    let moved = Moved {
+        table: TableId(3),
+        position: position(5),
+        values: vec![("a".to_owned(), Some("it's".to_owned())), ("b".to_owned(), None)],
+    };
+    let letter = |offset, reason: &str| DeadLetter {
+        topic: "t".to_owned(),
+        partition: 0,
+        offset,
+        reason: reason.to_owned(),
+        key: Some(vec![0, 255]),
+        value: None,
+        headers: "[[\"h\",\"v\"]]".to_owned(),
+    };
+    let mut batch = Batch::new();
+    batch.plan.moved = vec![moved.clone()];
+    batch.plan.dead_letters = vec![letter(7, "first"), letter(9, "x"), letter(8, "y")];
+    batch.plan.state =
+        vec![("k'".to_owned(), Some("1".to_owned())), ("l".to_owned(), Some("2".to_owned()))];
+    file.load(&batch).unwrap();
+    // Again, as after a lost answer.
+    batch.plan.dead_letters[0].reason = "second".to_owned();
+    batch.plan.state = vec![("k'".to_owned(), Some("3".to_owned())), ("l".to_owned(), None)];
+    file.load(&batch).unwrap();
+    assert_eq!(file.warehouse.moved(TableId(3), position(5)).unwrap(), Some(moved));
+    assert_eq!(file.warehouse.moved(TableId(3), position(6)).unwrap(), None);
+    assert_eq!(file.warehouse.state().unwrap(), [("k'".to_owned(), "3".to_owned())]);
+    let letters = file.warehouse.dead_letters(None, 2).unwrap();
+    assert_eq!(letters, [letter(7, "second"), letter(8, "y")]);
+    let after = ("t".to_owned(), 0, 8);
+    assert_eq!(file.warehouse.dead_letters(Some(&after), 9).unwrap(), [letter(9, "x")]);
+    assert_eq!(file.warehouse.parked_keys().unwrap(), [("t".to_owned(), vec![0, 255])]);
+    let mut batch = Batch::new();
+    batch.plan.moved_taken = vec![(TableId(3), position(5))];
+    batch.plan.dead_letters_done = (7..10).map(|offset| ("t".to_owned(), 0, offset)).collect();
+    file.load(&batch).unwrap();
+    assert_eq!(file.warehouse.moved(TableId(3), position(5)).unwrap(), None);
+    assert_eq!(file.warehouse.dead_letters(None, 9).unwrap(), []);
+}
