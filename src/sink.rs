@@ -22,6 +22,8 @@ use crate::apply::error::ApplyError;
 use crate::apply::replay;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
+use crate::apply::warehouse::duckdb;
+use crate::apply::warehouse::duckdb::DuckDb;
 use crate::apply::warehouse::postgres::Connect;
 use crate::apply::warehouse::postgres::PostgresWarehouse;
 use crate::capture::postgres::SourceError;
@@ -149,12 +151,15 @@ impl Opener {
                     PostgresWarehouse::open(connect, runtime.clone(), name, config.delete_mode)?;
                 Ok(Box::new(warehouse))
             }),
-            WarehousePlace::DuckDb(path) => Arc::new(move || {
-                Err(WarehouseError::Configuration {
-                    message: format!("{} cannot be opened", path.display()),
-                    hint: "this program was built without DuckDB".to_owned(),
-                })
-            }),
+            WarehousePlace::DuckDb(path) => {
+                let settings = duckdb::Settings {
+                    memory_limit: config.duckdb_memory,
+                    threads: config.duckdb_threads,
+                    delete_mode: config.delete_mode,
+                    ..duckdb::Settings::new(path)
+                };
+                Arc::new(move || Ok(Box::new(DuckDb::open(settings.clone())?)))
+            }
         }
     }
 

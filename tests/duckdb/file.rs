@@ -171,7 +171,7 @@ fn state_moved_values_and_dead_letters_come_and_go() {
     batch.plan.state =
         vec![("k'".to_owned(), Some("1".to_owned())), ("l".to_owned(), Some("2".to_owned()))];
     file.load(&batch).unwrap();
-    // Again, as after a lost answer.
+    // A letter is there once, with what was said last.
     batch.plan.dead_letters[0].reason = "second".to_owned();
     batch.plan.state = vec![("k'".to_owned(), Some("3".to_owned())), ("l".to_owned(), None)];
     file.load(&batch).unwrap();
@@ -189,4 +189,25 @@ fn state_moved_values_and_dead_letters_come_and_go() {
     file.load(&batch).unwrap();
     assert_eq!(file.warehouse.moved(TableId(3), position(5)).unwrap(), None);
     assert_eq!(file.warehouse.dead_letters(None, 9).unwrap(), []);
+}
+
+/// Two programs with different pictures of a table: the older one is told to look again.
+#[test]
+fn an_old_picture_of_a_table_is_a_conflict() {
+    let mut file = File::new();
+    let mut target = target(1, &[("id", T::Int32)], &[0]);
+    target.generation = 1;
+    let load = |file: &mut File, batch: &Batch| file.warehouse.load(GROUP, &batch.plan);
+    load(&mut file, &Batch::new().create(&target).row(5, &[Some("1")])).unwrap();
+    load(&mut file, &Batch::new().table(&target, vec![]).row(6, &[Some("1")])).unwrap();
+    target.generation = 3;
+    for store_target in [false, true] {
+        let mut batch = Batch::new().table(&target, vec![]).row(7, &[Some("2")]);
+        batch.last().store_target = store_target;
+        let refused = load(&mut file, &batch);
+        assert!(matches!(refused, Err(WarehouseError::Conflict { .. })), "{refused:?}");
+    }
+    target.generation = 2;
+    load(&mut file, &Batch::new().table(&target, vec![]).floor(4)).unwrap();
+    assert_eq!(file.ask("SELECT id FROM shop.t1"), "[[1]]");
 }

@@ -215,6 +215,7 @@ fn a_higher_epoch_empties_a_table_without_key() {
     let mut batch = Batch::new().table(&bag(), vec![]).count(6, 1, &row);
     batch.last().empty = true;
     batch.last().epoch = Some(7);
+    batch.last().store_target = true;
     let loaded = file.load(&batch).unwrap();
     assert_eq!((loaded.upserted, loaded.deleted), (vec![1], vec![3]));
     assert_eq!(file.ask("SELECT a FROM shop.t2"), "[[1]]");

@@ -50,8 +50,16 @@ impl File {
         self.folder.path().join("shop.duckdb")
     }
 
+    /// Loads it, its targets with the generations that follow the stored ones.
     pub(crate) fn load(&mut self, batch: &Batch) -> Result<Loaded, WarehouseError> {
-        self.warehouse.load(GROUP, &batch.plan)
+        let mut plan = batch.plan.clone();
+        let known = self.warehouse.tables()?;
+        for table in &mut plan.tables {
+            let stored = known.iter().find(|known| known.target.id == table.target.id);
+            let stored = stored.map_or(0, |known| known.target.generation);
+            Arc::make_mut(&mut table.target).generation = stored + u64::from(table.store_target);
+        }
+        self.warehouse.load(GROUP, &plan)
     }
 
     /// Rows of a query, as JSON.
@@ -107,6 +115,8 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         columns: columns.iter().map(|(name, one)| column(name, one.clone())).collect(),
         key: key.to_vec(),
         is_foreign: false,
+        generation: 0,
+        by_look: false,
         reread: String::new(),
         version_at: None,
     }
@@ -189,6 +199,7 @@ impl Batch {
 
     pub(crate) fn floor(mut self, lsn: u64) -> Self {
         self.last().floor = Some(position(lsn));
+        self.last().store_target = true;
         self
     }
 }

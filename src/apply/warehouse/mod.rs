@@ -9,6 +9,7 @@
 //! change, with tombstones for rows that are gone and a floor for tables that were emptied.
 
 mod error;
+pub mod duckdb;
 pub mod postgres;
 
 pub use error::WarehouseError;

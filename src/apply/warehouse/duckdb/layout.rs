@@ -44,6 +44,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether there is no such table.
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// Whether there is a column of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.columns.iter().any(|(column, _)| column == name)
@@ -76,7 +81,7 @@ pub(super) fn foreign_table(
     table: &TableName,
 ) -> Result<Option<ForeignTable>, WarehouseError> {
     let layout = Layout::read(connection, table)?;
-    if layout.columns.is_empty() {
+    if layout.is_empty() {
         return Ok(None);
     }
     let mut key = Vec::new();
@@ -140,6 +145,8 @@ mod tests {
             columns: found.columns.iter().map(column).collect(),
             key: vec![0],
             is_foreign: true,
+            generation: 0,
+            by_look: false,
             reread: String::new(),
             version_at: None,
         }

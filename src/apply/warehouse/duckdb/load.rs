@@ -176,7 +176,7 @@ impl Loading<'_> {
 
     fn attempt(&mut self, group: &str) -> Result<Loaded, Undone> {
         let mut loaded = Loaded::default();
-        self.floors = floors(self.connection)?;
+        self.check_generations()?;
         for number in 0..self.plan.tables.len() {
             let counted = self.load_table(number)?;
             loaded.upserted.push(counted.upserted);
@@ -186,6 +186,35 @@ impl Loading<'_> {
         }
         state::store(self.connection, group, self.plan)?;
         Ok(loaded)
+    }
+
+    /// Reads the stored floors. Whoever finds another generation of a table than the one before
+    /// has an old picture.
+    fn check_generations(&mut self) -> Result<(), Undone> {
+        let mut generations = HashMap::new();
+        let floors = &mut self.floors;
+        let query =
+            format!("SELECT id, CAST(generation AS VARCHAR), floor FROM {}", sql::ours("tables"));
+        self.connection.each(&query, |row| {
+            let id = TableId(row.integer(0).unwrap_or_default());
+            let generation = row.text(1).and_then(|text| text.parse::<u64>().ok());
+            generations.insert(id, generation);
+            floors.extend(row.text(2).map(|floor| (id, floor.to_owned())));
+            Ok::<(), Fault>(())
+        })?;
+        for table in &self.plan.tables {
+            let is_new =
+                |change: &TableChange| matches!(change, TableChange::Create | TableChange::Adopt);
+            let target = &table.target;
+            let before = target.generation.saturating_sub(u64::from(table.store_target));
+            let stored = generations.get(&target.id).copied().flatten();
+            if !table.changes.iter().any(is_new) && stored != Some(before) {
+                return Err(Undone::Failed(WarehouseError::Conflict {
+                    message: format!("another cdc-sink has changed table {}", target.table),
+                }));
+            }
+        }
+        Ok(())
     }
 
     fn load_table(&mut self, number: usize) -> Result<Counted, Undone> {
@@ -374,16 +403,4 @@ fn widened_by(plan: &TablePlan, column: &str, stored: &StoredType) -> StoredType
         TableChange::Widen { name, from, to } if name == column => stored.widened(from, to),
         _ => stored,
     })
-}
-
-/// Stored floors.
-fn floors(connection: &Connection) -> Result<HashMap<TableId, String>, Fault> {
-    let mut floors = HashMap::new();
-    let query = format!("SELECT id, floor FROM {} WHERE floor IS NOT NULL", sql::ours("tables"));
-    connection.each(&query, |row| {
-        let id = TableId(row.integer(0).unwrap_or_default());
-        floors.insert(id, row.text(1).unwrap_or_default().to_owned());
-        Ok::<(), Fault>(())
-    })?;
-    Ok(floors)
 }

@@ -247,6 +247,9 @@ impl DuckDb {
     ) -> Result<Vec<Option<StoredRow>>, WarehouseError> {
         let connection = self.connection()?;
         let layout = Layout::read(connection, &target.table)?;
+        if layout.is_empty() {
+            return Ok(vec![None; keys.len()]);
+        }
         let types = layout.types(target)?;
         // A key's cells, at their places among the row's.
         let spread: Vec<Vec<Cell>> = keys

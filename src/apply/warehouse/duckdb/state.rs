@@ -32,8 +32,8 @@ const TABLES: &[(&str, &str)] = &[
     ("watermarks", "topic VARCHAR, partition INTEGER, position VARCHAR"),
     (
         "tables",
-        "id BIGINT, schema VARCHAR, name VARCHAR, prefix VARCHAR, epoch UBIGINT, floor VARCHAR, \
-         definition JSON",
+        "id BIGINT, schema VARCHAR, name VARCHAR, prefix VARCHAR, generation UBIGINT, \
+         epoch UBIGINT, floor VARCHAR, definition JSON",
     ),
     ("moved", "table_id BIGINT, position VARCHAR, \"values\" VARCHAR"),
     (
@@ -99,10 +99,11 @@ pub(super) fn store_table(
     let definition = serde_json::to_string(target).map_err(|_| broken("a table's definition"))?;
     let floor = plan.floor.filter(|_| keep_floor).map(sortable);
     let mut set = format!(
-        "schema = {}, name = {}, prefix = {}, definition = {}",
+        "schema = {}, name = {}, prefix = {}, generation = {}, definition = {}",
         literal(&target.table.namespace),
         literal(&target.table.name),
         literal(&target.prefix),
+        target.generation,
         literal(&definition),
     );
     if let Some(epoch) = plan.epoch {
@@ -365,6 +366,9 @@ fn store_moved(connection: &Connection, plan: &Plan) -> Result<(), WarehouseErro
         let position = literal(&sortable(position));
         format!("DELETE FROM {table} WHERE table_id = {} AND position = {position}", id.0)
     };
+    for (id, position) in &plan.moved_taken {
+        connection.execute(&remove(*id, *position))?;
+    }
     for moved in &plan.moved {
         let values = serde_json::to_string(&moved.values).map_err(|_| broken("moved values"))?;
         connection.execute(&remove(moved.table, moved.position))?;
@@ -373,9 +377,6 @@ fn store_moved(connection: &Connection, plan: &Plan) -> Result<(), WarehouseErro
             &format!("INSERT INTO {table} VALUES (?, ?, ?)"),
             &[Value::Integer(moved.table.0), Value::Text(&position), Value::Text(&values)],
         )?;
-    }
-    for (id, position) in &plan.moved_taken {
-        connection.execute(&remove(*id, *position))?;
     }
     Ok(())
 }
@@ -389,9 +390,6 @@ fn store_dead_letters(connection: &Connection, plan: &Plan) -> Result<(), Wareho
             literal(topic)
         )
     };
-    for (topic, partition, offset) in &plan.dead_letters_done {
-        connection.execute(&remove(topic, *partition, *offset))?;
-    }
     for letter in &plan.dead_letters {
         connection.execute(&remove(&letter.topic, letter.partition, letter.offset))?;
         connection.execute_with(
@@ -406,6 +404,9 @@ fn store_dead_letters(connection: &Connection, plan: &Plan) -> Result<(), Wareho
                 Value::Text(&letter.headers),
             ],
         )?;
+    }
+    for (topic, partition, offset) in &plan.dead_letters_done {
+        connection.execute(&remove(topic, *partition, *offset))?;
     }
     Ok(())
 }
