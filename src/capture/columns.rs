@@ -111,7 +111,10 @@ impl ColumnRules {
                     }
                 });
                 match mapper {
-                    Some(ColumnMapper::Mask(_, mask)) => form.mask = Some(mask.clone()),
+                    Some(ColumnMapper::Mask(_, mask)) => {
+                        form.mask = Some(mask.clone());
+                        form.length = source_type::known_length(types, column, shape.read);
+                    }
                     Some(_) => {
                         form.parameters = source_type::parameters(column, types, shape.read);
                     }

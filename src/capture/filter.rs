@@ -1,17 +1,41 @@
 //! Which tables are captured: Debezium's include and exclude lists.
 //!
 //! Lists of regular expressions, separated by commas, that must match the whole of `schema.table`,
-//! whatever the case. Source: Debezium 3.6, "Connector properties".
-
-use regex::Regex;
-use regex::RegexBuilder;
+//! whatever the case. Source: Debezium 3.6.1.Final, "Connector properties", `Predicates`.
 
 use crate::table::TableName;
 
 /// A list of regular expressions.
 #[derive(Clone, Debug, Default)]
 pub struct NameList {
-    patterns: Vec<Regex>,
+    patterns: Vec<Pattern>,
+}
+
+/// One expression. Java's look ahead and back, which takes another engine.
+#[derive(Clone, Debug)]
+enum Pattern {
+    Plain(regex::Regex),
+    Looking(fancy_regex::Regex),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        let whole = format!("(?i)^(?:{text})$");
+        let error = match regex::Regex::new(&whole) {
+            Ok(pattern) => return Ok(Pattern::Plain(pattern)),
+            Err(error) => error,
+        };
+        let looking = fancy_regex::Regex::new(&whole).map(Pattern::Looking);
+        looking.map_err(|_| not_an_expression(text, &error))
+    }
+
+    fn is_match(&self, name: &str) -> bool {
+        match self {
+            Pattern::Plain(pattern) => pattern.is_match(name),
+            // An expression that is given up matches nothing.
+            Pattern::Looking(pattern) => pattern.is_match(name).unwrap_or(false),
+        }
+    }
 }
 
 impl NameList {
@@ -27,11 +51,7 @@ impl NameList {
             if text.is_empty() {
                 continue;
             }
-            let pattern = RegexBuilder::new(&format!("^(?:{text})$"))
-                .case_insensitive(true)
-                .build()
-                .map_err(|error| not_an_expression(text, &error))?;
-            patterns.push(pattern);
+            patterns.push(Pattern::parse(text)?);
         }
         Ok(NameList { patterns })
     }
@@ -153,6 +173,8 @@ mod tests {
         assert!(!filter("", "public\\..*").allows(&orders));
         assert!(filter("", "").allows(&orders));
         assert!(filter("a\\,b.c", "").allows(&TableName::new("a,b", "c")));
+        assert!(filter("(?!public\\.audit).*", "").allows(&orders));
+        assert!(!filter("(?!public\\.ord).*", "").allows(&orders));
         assert!(NameList::parse("a(").is_err());
     }
 }

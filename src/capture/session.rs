@@ -361,6 +361,7 @@ impl Session<'_> {
                 queue: &queue,
                 deliveries: &self.pipeline.deliveries,
                 status_interval: self.status_interval(sql),
+                confirms: self.settings.slot_options.confirms,
                 metrics: self.metrics,
                 health: self.health,
                 stop: self.stop,

@@ -15,6 +15,7 @@ use crate::capture::postgres::replication::Chunk;
 use crate::capture::postgres::replication::Incoming;
 use crate::capture::postgres::replication::ReplicationStream;
 use crate::capture::wire::StandbyStatusUpdate;
+use crate::lsn::Lsn;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
@@ -99,6 +100,8 @@ pub(super) struct StreamLoop<'a> {
     pub(super) deliveries: &'a Deliveries,
     /// At least so often the server hears from us.
     pub(super) status_interval: Duration,
+    /// It hears what is stored; otherwise somebody else moves the slot.
+    pub(super) confirms: bool,
     /// Metrics.
     pub(super) metrics: &'a Metrics,
     /// Health.
@@ -165,7 +168,8 @@ impl StreamLoop<'_> {
     }
 
     fn send_status(&self, stream: &mut ReplicationStream) -> Result<(), SourceError> {
-        let flush_lsn = self.deliveries.stored_lsn();
+        // Zero confirms nothing.
+        let flush_lsn = if self.confirms { self.deliveries.stored_lsn() } else { Lsn::ZERO };
         stream.send_status(&StandbyStatusUpdate {
             write_lsn: self.deliveries.received_lsn().max(flush_lsn),
             flush_lsn,

@@ -82,16 +82,16 @@ fn lsn(record: &TopicRecord) -> i64 {
 }
 
 /// The transaction that the stream begins with: what was committed before it is known by chance.
-fn first_transaction(records: &[TopicRecord]) -> String {
+fn first_transaction(records: &[TopicRecord]) -> (i64, String) {
     let streamed = records.iter().filter_map(|record| {
         let value = record.value.as_deref()?;
         let leaves = mask::leaves(value);
         let is_read = is_read(value, &leaves);
         let xid = mask::text(value, &leaves, &["source", "txId"]);
         let lsn: i64 = mask::text(value, &leaves, &["source", "lsn"]).parse().ok()?;
-        (!is_read && !xid.is_empty()).then(|| (lsn, xid.to_owned()))
+        (!is_read && !matches!(xid, "" | "null")).then(|| (lsn, xid.to_owned()))
     });
-    streamed.min().map(|(_, xid)| xid).unwrap_or_default()
+    streamed.min().unwrap_or((i64::MAX, String::new()))
 }
 
 fn is_read(value: &[u8], leaves: &[(Path, Range<usize>)]) -> bool {
@@ -99,7 +99,7 @@ fn is_read(value: &[u8], leaves: &[(Path, Range<usize>)]) -> bool {
 }
 
 /// A record without what is not determined.
-pub fn masked(record: &TopicRecord, first_transaction: &str) -> Masked {
+pub fn masked(record: &TopicRecord, first_transaction: &(i64, String)) -> Masked {
     let value = record.value.as_deref().map(|value| {
         let leaves = mask::leaves(value);
         let parts = undetermined(value, &leaves, first_transaction);
@@ -123,10 +123,14 @@ pub fn masked(record: &TopicRecord, first_transaction: &str) -> Masked {
 fn undetermined(
     value: &[u8],
     leaves: &[(Path, Range<usize>)],
-    first_transaction: &str,
+    first_transaction: &(i64, String),
 ) -> Vec<Range<usize>> {
     let read = is_read(value, leaves);
-    let first = mask::text(value, leaves, &["source", "txId"]) == first_transaction;
+    let xid = mask::text(value, leaves, &["source", "txId"]);
+    let first = xid == first_transaction.1;
+    // A message of no transaction has the time of the last one, at first the snapshot's.
+    let lsn: i64 = mask::text(value, leaves, &["source", "lsn"]).parse().unwrap_or_default();
+    let early = xid == "null" && lsn <= first_transaction.0;
     let mut parts = Vec::new();
     for (path, range) in leaves {
         let clock = |name: &str| matches!(name, "ts_ms" | "ts_us" | "ts_ns");
@@ -137,7 +141,7 @@ fn undetermined(
                 parts.push(range.clone());
             }
             // The moment of the snapshot.
-            ["source", name] if read && clock(name) => parts.push(range.clone()),
+            ["source", name] if (read || early) && clock(name) => parts.push(range.clone()),
             ["source", "txId" | "lsn" | "sequence"] if read => parts.push(range.clone()),
             // "[null,\"1\"]", "[\"1\",\"2\"]": from after the bracket to the comma.
             ["source", "sequence"] if first => {

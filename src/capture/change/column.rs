@@ -12,7 +12,6 @@ use crate::capture::change::mask::Masked;
 use crate::capture::change::settings::DecimalFormat;
 use crate::capture::change::settings::Fidelity;
 use crate::capture::change::settings::ValueSettings;
-use crate::capture::change::source_type;
 use crate::capture::change::stand_in;
 use crate::capture::pgoutput::TupleValue;
 use crate::capture::value::ValueError;
@@ -126,7 +125,7 @@ impl ColumnWriter {
     fn take_form(&mut self, shape: &ShapeColumn, form: &ColumnForm, types: &TypeCatalog) {
         self.column.schema.parameters.extend(form.parameters.iter().cloned());
         let Some(mask) = &form.mask else { return };
-        let length = source_type::characters(types, shape);
+        let length = form.length;
         match mask {
             Mask::Truncate(most) if length.is_none_or(|length| length > *most) => {
                 self.column.schema.parameters.push(("truncateLength".into(), most.to_string()));

@@ -30,6 +30,8 @@ pub struct ColumnForm {
     pub left_out: bool,
     /// What is done to its values in rows.
     pub mask: Option<Mask>,
+    /// The column's length, as masks see it; `None`: any.
+    pub length: Option<usize>,
     /// Parameters that its schema has in rows.
     pub parameters: Vec<(Cow<'static, str>, String)>,
 }

@@ -33,13 +33,8 @@ pub fn parameters(
     read: bool,
 ) -> Vec<(Cow<'static, str>, String)> {
     let mut all = vec![("type", type_name(column, types, read).to_uppercase())];
-    let domain = matches!(
-        types.get(column.type_oid).map(|facts| &facts.kind),
-        Some(TypeKind::Domain { .. })
-    );
     let (oid, type_modifier) = types.resolve(column.type_oid, column.type_modifier);
-    let unbounded = oid == types::NUMERIC && type_modifier == -1;
-    if unbounded && read && !domain {
+    if read && is_unbounded_numeric(column) {
         all.push(("length", "0".to_owned()));
     } else {
         all.push(("length", length(types, oid, type_modifier).to_string()));
@@ -51,11 +46,19 @@ pub fn parameters(
         .collect()
 }
 
-/// Length of a type of characters; `None` if it has none.
-pub fn characters(types: &TypeCatalog, column: &ShapeColumn) -> Option<usize> {
+/// A column's length; `None` if any is possible.
+pub fn known_length(types: &TypeCatalog, column: &ShapeColumn, read: bool) -> Option<usize> {
     let (oid, type_modifier) = types.resolve(column.type_oid, column.type_modifier);
+    if read && is_unbounded_numeric(column) {
+        return Some(0);
+    }
     let length = length(types, oid, type_modifier);
     usize::try_from(length).ok().filter(|_| length != UNKNOWN_LENGTH)
+}
+
+/// Whether the driver knows no length of it when it is read. A domain is not looked through there.
+fn is_unbounded_numeric(column: &ShapeColumn) -> bool {
+    column.type_oid == types::NUMERIC && column.type_modifier == -1
 }
 
 fn element(types: &TypeCatalog, oid: Oid) -> Oid {

@@ -217,12 +217,21 @@ impl TableWriter {
         })
     }
 
-    /// Whether two rows are alike in all columns that are sent.
+    /// Whether two rows are alike in all columns that are sent, as they are sent.
     pub fn rows_equal<R: Row>(&self, old: &R, new: &R) -> bool {
+        let (mut before, mut after) = (Output::default(), Output::default());
         let pairs = self.columns.iter().zip(old.values().zip(new.values()));
-        pairs
-            .filter(|(column, _)| column.writer.is_some())
-            .all(|(_, (old, new))| old == new || new == TupleValue::UnchangedToast)
+        pairs.filter(|(column, _)| column.writer.is_some()).all(|(column, (old, new))| {
+            if old == new || new == TupleValue::UnchangedToast {
+                return true;
+            }
+            // What differs may be masked, or cut.
+            before.bytes.clear();
+            after.bytes.clear();
+            column.write(b',', old, &mut before);
+            column.write(b',', new, &mut after);
+            before.bytes == after.bytes
+        })
     }
 
     /// Appends a record's key; `unchanged` is where unchanged TOASTed values are taken from.

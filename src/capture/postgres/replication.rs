@@ -308,6 +308,7 @@ fn start_command(options: &StartOptions) -> String {
         ("publication_names".to_owned(), quote_identifier(&options.publication)),
         ("messages".to_owned(), "true".to_owned()),
     ];
+    arguments.retain(|(name, _)| options.extra.iter().all(|(other, _)| other != name));
     arguments.extend(options.extra.iter().cloned());
     let list: Vec<String> = arguments
         .iter()

@@ -12,6 +12,7 @@ use std::sync::RwLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
@@ -402,8 +403,17 @@ impl Publisher for KafkaPublisher {
         let metadata = client.fetch_metadata(Some(topic), ADMIN_TIMEOUT).map_err(failed)?;
         let mut offsets = BTreeMap::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let (_, high) =
-                client.fetch_watermarks(topic, partition.id(), ADMIN_TIMEOUT).map_err(failed)?;
+            let begun = Instant::now();
+            let high = loop {
+                match client.fetch_watermarks(topic, partition.id(), ADMIN_TIMEOUT) {
+                    Ok((_, high)) => break high,
+                    // A topic that has just been created may have no leader yet.
+                    Err(error) if is_without_leader(&error) && begun.elapsed() < ADMIN_TIMEOUT => {
+                        std::thread::sleep(ROOM_TIMEOUT);
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            };
             offsets.insert(partition.id(), high);
         }
         Ok(offsets)
@@ -483,6 +493,19 @@ fn not_created(topic: &str, code: RDKafkaErrorCode) -> PublishError {
         },
         _ => PublishError::Broken { during, reason: code.to_string() },
     }
+}
+
+/// Whether a partition has no leader, or another one than we were told: both pass.
+fn is_without_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
 }
 
 /// What an error of the client means.

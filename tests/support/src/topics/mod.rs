@@ -14,6 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::message::Headers;
 use regex::Regex;
@@ -204,8 +205,17 @@ fn matching(consumer: &BaseConsumer, pattern: &str) -> Vec<(String, i32)> {
 }
 
 fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
-    let watermarks = consumer.fetch_watermarks(topic, partition, PATIENCE);
-    watermarks.unwrap_or_else(|error| panic!("{topic}/{partition} has no end: {error}"))
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(watermarks) => return watermarks,
+            // A topic that has just been created may have no leader yet.
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable,
+            )) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) => panic!("{topic}/{partition} has no end: {error}"),
+        }
+    }
 }
 
 fn consumer(bootstrap: &str, isolation: Isolation) -> BaseConsumer {
