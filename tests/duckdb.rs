@@ -12,6 +12,8 @@
     reason = "a test that ends at the first surprise; one prints its seed"
 )]
 
+#[path = "duckdb/bench.rs"]
+mod bench;
 #[path = "duckdb/file.rs"]
 mod file;
 #[path = "duckdb/guards.rs"]

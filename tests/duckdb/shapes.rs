@@ -160,7 +160,7 @@ fn names_are_quoted_wherever_they_stand() {
 }
 
 #[test]
-fn soft_deletes_can_begin_later() {
+fn soft_deletes_can_begin_later_and_end() {
     let mut file = File::new();
     let target = target(1, &[("id", T::Int32)], &[0]);
     file.load(&Batch::new().create(&target).row(5, &[Some("1")]).row(5, &[Some("2")])).unwrap();
@@ -171,4 +171,12 @@ fn soft_deletes_can_begin_later() {
     file.warehouse = cdc_agent::apply::warehouse::duckdb::DuckDb::open(settings).unwrap();
     file.load(&Batch::new().table(&target, vec![]).delete(6, &[Some("1")])).unwrap();
     assert_eq!(file.ask("SELECT id, _cdc_deleted FROM shop.t1 ORDER BY id"), "[[1,true],[2,null]]");
+    let path = file.path();
+    drop(file.warehouse);
+    let settings = cdc_agent::apply::warehouse::duckdb::Settings::new(path);
+    file.warehouse = cdc_agent::apply::warehouse::duckdb::DuckDb::open(settings).unwrap();
+    // An older change of the row that was marked, and one of another.
+    let batch = Batch::new().table(&target, vec![]).row(5, &[Some("1")]).row(7, &[Some("3")]);
+    assert_eq!(file.load(&batch).unwrap().upserted, [1]);
+    assert_eq!(file.ask("SELECT id FROM shop.t1 ORDER BY id"), "[[2],[3]]");
 }

@@ -284,6 +284,11 @@ impl Loading<'_> {
             changing.add_technical_columns(&layout)?;
             layout = read()?;
         }
+        // Or have ended: what was marked then is removed, at the first look at the table.
+        let is_first = !self.layouts.contains_key(&target.id);
+        if self.delete_mode == DeleteMode::Hard && is_first && layout.has(DELETED_COLUMN) {
+            changing.remove_marked()?;
+        }
         Ok(layout)
     }
 

@@ -136,6 +136,26 @@ impl Changing<'_> {
         Ok(())
     }
 
+    /// Rows that are marked as deleted become tombstones.
+    ///
+    /// # Errors
+    ///
+    /// DuckDB refuses.
+    pub(super) fn remove_marked(&self) -> Result<(), WarehouseError> {
+        let table = sql::table(&self.target.table);
+        if self.target.is_keyed() {
+            let key: Vec<String> =
+                self.target.key_columns().map(|column| name(&column.name)).collect();
+            let columns = format!("{}, {POSITION_COLUMN}", key.join(", "));
+            let tombstones = sql::tombstones(self.target.id);
+            self.execute(&format!(
+                "INSERT INTO {tombstones} ({columns}) SELECT {columns} FROM {table} \
+                 WHERE {DELETED_COLUMN}"
+            ))?;
+        }
+        self.execute(&format!("DELETE FROM {table} WHERE {DELETED_COLUMN}"))
+    }
+
     fn create_tombstones(&self, layout: &Layout) -> Result<(), WarehouseError> {
         if !self.target.is_keyed() {
             return Ok(());
