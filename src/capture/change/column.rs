@@ -150,7 +150,10 @@ impl ColumnWriter {
             self.null = apply(&self.null);
         }
         self.fallback = apply(&self.fallback);
-        self.unavailable = self.unavailable.as_deref().map(apply);
+        // What stands for unchanged bytes is not cut.
+        if masked.is_of_strings() {
+            self.unavailable = self.unavailable.as_deref().map(apply);
+        }
         self.column.kind = Kind::Masked(Box::new(masked));
     }
 

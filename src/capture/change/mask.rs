@@ -109,6 +109,11 @@ impl Masked {
         applies.then(|| Masked { inner: inner.clone(), string, length, mask })
     }
 
+    /// Whether its values are strings, not bytes.
+    pub(super) fn is_of_strings(&self) -> bool {
+        self.string
+    }
+
     /// Appends a value, masked.
     pub(super) fn write(
         &self,

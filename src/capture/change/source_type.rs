@@ -8,6 +8,7 @@ use crate::capture::catalog::TypeCatalog;
 use crate::capture::catalog::TypeKind;
 use crate::oid::Oid;
 use crate::oid::types;
+use crate::table::TableName;
 
 /// Length of a type without one.
 const UNKNOWN_LENGTH: i32 = i32::MAX;
@@ -15,14 +16,24 @@ const UNKNOWN_LENGTH: i32 = i32::MAX;
 /// Length of `numeric` without a modifier.
 const NUMERIC_LENGTH: i32 = 131_089;
 
-/// Name of a column's type: `serial` and its kin for columns that are read.
+/// Schemas whose types the driver names without them.
+const VISIBLE: [&str; 2] = ["pg_catalog", "public"];
+
+/// Name of a column's type; for columns that are read `serial` and its kin, and with the schema of
+/// types that are in none of the usual ones.
 pub fn type_name(column: &ShapeColumn, types: &TypeCatalog, read: bool) -> String {
     let generated = column.default.as_deref().is_some_and(|text| text.contains("nextval("));
     match column.type_oid {
         types::INT2 if read && generated => "smallserial".to_owned(),
         types::INT4 if read && generated => "serial".to_owned(),
         types::INT8 if read && generated => "bigserial".to_owned(),
-        oid => types.get(oid).map(|facts| facts.name.clone()).unwrap_or_default(),
+        oid => match types.get(oid) {
+            Some(facts) if read && !VISIBLE.contains(&facts.namespace.as_str()) => {
+                TableName::new(&*facts.namespace, &*facts.name).quoted()
+            }
+            Some(facts) => facts.name.clone(),
+            None => String::new(),
+        },
     }
 }
 

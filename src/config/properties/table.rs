@@ -38,7 +38,7 @@ const DAY: u64 = 86_400_000;
 /// Reasons that stand more than once.
 const JVM: &str = "it configures the JVM or a Java class";
 const INCREMENTAL: &str = "signals and incremental snapshots are not supported";
-const NOT_YET: &str = "not supported";
+const TRANSFORMS: &str = "transforms are not supported";
 
 const NO_WAITING: &str = "a confirmation is a message in the stream and is not waited for";
 const PIECES: &str = "tables are read in pieces of 128 MiB by as many connections as are given";
@@ -1140,10 +1140,10 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Incremental snapshots without writing.",
             ),
             property("notification.*", Text, "", Refused(INCREMENTAL), "Notifications."),
-            property("transforms", Text, "", Refused(NOT_YET), "Transforms."),
-            property("transforms.*", Text, "", Refused(NOT_YET), "Transforms."),
-            property("predicates", Text, "", Refused(NOT_YET), "Predicates of transforms."),
-            property("predicates.*", Text, "", Refused(NOT_YET), "Predicates of transforms."),
+            property("transforms", Text, "", Refused(TRANSFORMS), "Transforms."),
+            property("transforms.*", Text, "", Refused(TRANSFORMS), "Transforms."),
+            property("predicates", Text, "", Refused(TRANSFORMS), "Predicates of transforms."),
+            property("predicates.*", Text, "", Refused(TRANSFORMS), "Predicates of transforms."),
             property("converters", Text, "", Refused(JVM), "Custom converters."),
             property("post.processors", Text, "", Refused(JVM), "Post-processors."),
             property("snapshot.*", Text, "", Refused(JVM), "Snapshots by a Java class."),

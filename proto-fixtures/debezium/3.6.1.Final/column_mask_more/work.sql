@@ -1,0 +1,3 @@
+insert into t_star values ('101', 'ünï😀', 'v', 'w', 'abc', 'Ci', 'very', 'ok', 'c', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{}', '{a}', 'dom', '', repeat('x', 9000)); insert into t_star (id, mn, tn) values ('102', 'ok', ''); update t_star set t = 'x', vd = null where id = '101';
+insert into t_hash select * from t_star where length(id) = 3; insert into t_old select * from t_star where length(id) = 3; insert into t_hash values ('201', 'a', 'v', 'w', 'abc', 'Ci', 'very', 'ok', 'c', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{}', '{a}', 'dom', '', repeat('y', 9000));
+update t_hash set t = 'x'; update t_old set t = null; delete from t_star; delete from t_hash; delete from t_old;

@@ -1,0 +1,1 @@
+insert into t_prop (vc) values ('b');

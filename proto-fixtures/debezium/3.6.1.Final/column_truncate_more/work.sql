@@ -1,0 +1,2 @@
+insert into t_cut values ('id-101', 'é€😀b', 'x', 'xy', 'long one', 'abc', 'CiText', 'very', 'nm', '\x010203', '\x0a0b0c', 12345.678, 1234.5, '101010101010', '2020-01-01', '2020-01-01 00:00+00', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"a": 1}', 12345, '{abc,def}', '1 day', 'domain', repeat('x', 9000), decode(repeat('ab', 9000), 'hex'));
+update t_cut set i = 5 where id = 'id-101'; update t_cut set id = 'id-102' where id = 'id-101'; delete from t_cut where id = 'id-102';
