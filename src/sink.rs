@@ -8,7 +8,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
+use axum::routing::post;
 use tokio::runtime::Handle;
 
 use crate::apply;
@@ -24,6 +30,8 @@ use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb;
 use crate::apply::warehouse::duckdb::DuckDb;
+use crate::apply::warehouse::duckdb::ReadError;
+use crate::apply::warehouse::duckdb::Reader;
 use crate::apply::warehouse::postgres::Connect;
 use crate::apply::warehouse::postgres::PostgresWarehouse;
 use crate::capture::postgres::SourceError;
@@ -127,12 +135,16 @@ pub fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
 pub struct Opener {
     config: WarehouseConfig,
     runtime: Handle,
+    reader: SharedReader,
 }
+
+/// Who reads the DuckDB file of this process, once it is open.
+type SharedReader = Arc<Mutex<Option<Reader>>>;
 
 impl Opener {
     /// For this warehouse.
     pub fn new(config: WarehouseConfig, runtime: Handle) -> Self {
-        Opener { config, runtime }
+        Opener { config, runtime, reader: SharedReader::default() }
     }
 
     /// What opens it.
@@ -158,14 +170,49 @@ impl Opener {
                     delete_mode: config.delete_mode,
                     ..duckdb::Settings::new(path)
                 };
-                Arc::new(move || Ok(Box::new(DuckDb::open(settings.clone())?)))
+                let reader = Arc::clone(&self.reader);
+                Arc::new(move || {
+                    let warehouse = DuckDb::open(settings.clone())?;
+                    *reader.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(warehouse.query());
+                    Ok(Box::new(warehouse))
+                })
             }
         }
     }
 
-    /// What the HTTP port shows of the warehouse.
+    /// What the HTTP port shows of the warehouse: `POST /v1/query` takes one SELECT and answers with
+    /// its rows, since nobody else can open the file of a DuckDB that is being written.
     pub fn routes(&self) -> Router {
-        Router::new()
+        if !matches!(self.config.place, WarehousePlace::DuckDb(_)) {
+            return Router::new();
+        }
+        Router::new().route("/v1/query", post(query).with_state(Arc::clone(&self.reader)))
+    }
+}
+
+/// Rows of an answer, and how long it may take.
+const QUERY_ROWS_MAX: usize = 100_000;
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+async fn query(State(reader): State<SharedReader>, sql: String) -> Response {
+    let reader = reader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some(reader) = reader else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the file is not open yet\n").into_response();
+    };
+    let asked =
+        tokio::task::spawn_blocking(move || reader.select(&sql, QUERY_ROWS_MAX, QUERY_TIMEOUT));
+    match asked.await {
+        Ok(Ok(answer)) => ([(CONTENT_TYPE, "application/json")], answer.json).into_response(),
+        Ok(Err(error)) => {
+            let status = match error {
+                ReadError::Refused(_) => StatusCode::BAD_REQUEST,
+                ReadError::Timeout => StatusCode::REQUEST_TIMEOUT,
+                ReadError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, format!("{error}\n")).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

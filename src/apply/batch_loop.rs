@@ -29,8 +29,9 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(10);
 /// A batch that nothing is being added to is committed after so long.
 const QUIET: Duration = Duration::from_millis(10);
 
-/// How often topics that match are looked for.
+/// How often topics that match are looked for, and how often while there are none.
 const TOPICS_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_TOPICS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often a partition that waits is tried again.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
@@ -132,7 +133,9 @@ impl<'a> BatchLoop<'a> {
             if self.around.stop.is_requested() {
                 return Ok(Ended::Stopped);
             }
-            if !self.once && looked.elapsed() >= TOPICS_INTERVAL {
+            let none = self.consumer.topics().is_empty();
+            let interval = if none { FIRST_TOPICS_INTERVAL } else { TOPICS_INTERVAL };
+            if !self.once && looked.elapsed() >= interval {
                 self.consumer.subscribe_to_matching()?;
                 looked = Instant::now();
             }
@@ -429,6 +432,8 @@ pub fn note(done: &Done, metrics: &SinkMetrics) {
     metrics.dead_letters.inc_by(done.dead_letters);
     metrics.incomplete.inc_by(done.incomplete);
     if let Some(commit) = done.latest_commit_ms {
-        metrics.lag_milliseconds.set((UnixMicros::now().millis() - commit).max(0));
+        let delay = (UnixMicros::now().millis() - commit).max(0);
+        metrics.lag_milliseconds.set(delay);
+        metrics.delay_milliseconds.set(delay);
     }
 }

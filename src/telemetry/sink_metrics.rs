@@ -37,6 +37,9 @@ pub struct SinkMetrics {
     pub lag_records: IntGaugeVec,
     /// `cdc_sink_lag_milliseconds`: age of the latest commit that is applied, 0 when nothing waits.
     pub lag_milliseconds: IntGauge,
+    /// `cdc_sink_delay_milliseconds`: how long the latest change that was applied was on its way
+    /// from its commit at the source.
+    pub delay_milliseconds: IntGauge,
     /// `cdc_sink_waiting_partitions`: partitions that wait for a row of another one.
     pub waiting: IntGauge,
     /// `cdc_sink_rows_not_found_total{table}`: rows of tables without key that were to be deleted
@@ -74,6 +77,10 @@ impl Default for SinkMetrics {
             lag_milliseconds: n.gauge(
                 "cdc_sink_lag_milliseconds",
                 "Age of the latest commit that is applied; 0 when nothing waits.",
+            ),
+            delay_milliseconds: n.gauge(
+                "cdc_sink_delay_milliseconds",
+                "How long the latest change applied was on its way from its commit.",
             ),
             waiting: n.gauge(
                 "cdc_sink_waiting_partitions",

@@ -1,8 +1,9 @@
 //! The demonstration behind `./quickstart`: a scratch PostgreSQL with a small shop, a real Kafka, the
-//! agent between them, a writer that never rests, and a live view of what arrives.
+//! agent and the companion between them and a DuckDB file, a writer that never rests, and a live
+//! view of what arrives. With `--no-kafka` the agent writes to the file itself.
 //!
-//! Ends with Ctrl-C or after `--seconds N`; then compares what the topics add up to with the source
-//! and ends with 0 only if both are equal. Nothing is left running.
+//! Ends with Ctrl-C or after `--seconds N`; then compares the warehouse with the source and ends
+//! with 0 only if both are equal. Nothing is left running.
 
 #![allow(
     clippy::print_stdout,
@@ -14,6 +15,7 @@
 
 mod view;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,7 +24,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use cdc_testkit::compare;
-use cdc_testkit::fold;
+use cdc_testkit::compare::Rows;
+use cdc_testkit::http;
 use cdc_testkit::process;
 use cdc_testkit::process::Daemon;
 use cdc_testkit::servers::kafka::Kafka;
@@ -30,19 +33,25 @@ use cdc_testkit::servers::postgres::Postgres;
 use cdc_testkit::shop;
 use cdc_testkit::shop::Simulator;
 use cdc_testkit::shop::SimulatorOptions;
-use cdc_testkit::topics;
-use cdc_testkit::topics::Tail;
 use clap::Parser;
+use serde_json::Value;
 
 use crate::view::View;
 
 /// Topics of the shop's tables.
 const TOPICS: &str = r"shop\.shop\..*";
 
-/// How long the agent may take to catch up at the end.
+/// How long everything may take to catch up at the end.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
-/// Shows cdc-agent at work between a scratch PostgreSQL and a real Kafka.
+/// How long nothing may have been waiting before all has arrived.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The question that is asked of the warehouse.
+const QUESTION: &str = "SELECT status, count(*) AS orders, sum(total) AS total, max(placed_at)::DATE AS \
+    latest FROM shop.orders GROUP BY status ORDER BY orders DESC";
+
+/// Shows cdc-agent and cdc-sink at work between a scratch PostgreSQL and a DuckDB file.
 #[derive(Debug, Parser)]
 #[command(name = "./quickstart")]
 struct Options {
@@ -58,9 +67,12 @@ struct Options {
     /// Seed of the writer.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The agent's binary.
-    #[arg(long, default_value = "target/release/cdc-agent")]
-    agent: PathBuf,
+    /// The agent writes to the warehouse itself.
+    #[arg(long)]
+    no_kafka: bool,
+    /// Where the programs are.
+    #[arg(long, default_value = "target/release", value_name = "FOLDER")]
+    programs: PathBuf,
 }
 
 /// Says what happens, with the time since the beginning.
@@ -91,82 +103,236 @@ fn wait_for_interrupt(stop: &AtomicBool) {
     });
 }
 
+/// The programs at work.
+struct Programs {
+    agent: Daemon,
+    /// Of the way over Kafka.
+    sink: Option<Daemon>,
+    /// Where the process answers that has the warehouse open.
+    warehouse: String,
+}
+
+impl Programs {
+    fn start(options: &Options, source: &str, kafka: Option<&Kafka>, folder: &Path) -> Self {
+        let agent_http = format!("127.0.0.1:{}", process::free_port());
+        let file = format!("duckdb:{}", folder.join("shop.duckdb").display());
+        let mut arguments = vec!["--slot", "etl_slot", "--dsn", source, "--http", &agent_http];
+        let brokers = kafka.map(Kafka::bootstrap).unwrap_or_default();
+        match kafka {
+            Some(_) => arguments.extend(["--brokers", &brokers]),
+            None => arguments.extend(["--to", &file]),
+        }
+        let agent = spawn(options, "cdc-agent", &arguments, folder);
+        if kafka.is_none() {
+            return Programs { agent, sink: None, warehouse: agent_http };
+        }
+        let sink_http = format!("127.0.0.1:{}", process::free_port());
+        let arguments = [
+            "--brokers",
+            &brokers,
+            "--topics",
+            TOPICS,
+            "--group",
+            "warehouse",
+            "--to",
+            &file,
+            "--http",
+            &sink_http,
+        ];
+        let sink = spawn(options, "cdc-sink", &arguments, folder);
+        Programs { agent, sink: Some(sink), warehouse: sink_http }
+    }
+
+    /// The log of a program that has ended, if one has.
+    fn ended(&mut self) -> Option<String> {
+        let sink = self.sink.as_mut();
+        [Some(&mut self.agent), sink].into_iter().flatten().find_map(|program| {
+            program.exit_status().map(|status| format!("{status}:\n{}", program.log_tail()))
+        })
+    }
+
+    fn get(&self, path: &str) -> Option<http::Answer> {
+        let url = format!("http://{}{path}", self.warehouse);
+        http::get(&url).ok().filter(http::Answer::is_success)
+    }
+
+    /// Asks the process that owns the file.
+    fn ask(&self, sql: &str) -> Result<(Vec<String>, Rows), String> {
+        let answer = http::post_text(&format!("http://{}/v1/query", self.warehouse), sql)?;
+        if !answer.is_success() {
+            return Err(answer.body);
+        }
+        let json = answer.json();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let columns = list(json.get("columns").unwrap_or(&Value::Null));
+        let columns = columns.iter().map(text_of).map(Option::unwrap_or_default).collect();
+        let rows = list(json.get("rows").unwrap_or(&Value::Null));
+        Ok((columns, rows.iter().map(|row| list(row).iter().map(text_of).collect()).collect()))
+    }
+
+    /// Whether the agent has confirmed everything and nothing waits for the warehouse.
+    fn is_settled(&self, postgres: &Postgres) -> bool {
+        let waiting = self.get("/metrics").is_none_or(|metrics| {
+            metrics.body.lines().any(|line| {
+                let lag = line.starts_with("cdc_sink_lag_records{");
+                lag && !line.ends_with(" 0")
+            })
+        });
+        !waiting && is_confirmed(postgres)
+    }
+
+    fn stop(mut self) -> bool {
+        let mut good = self.agent.terminate(Duration::from_secs(15)).success();
+        if let Some(mut sink) = self.sink {
+            good &= sink.terminate(Duration::from_secs(15)).success();
+        }
+        good
+    }
+}
+
+/// A value as text, JSON's own text if it is no string.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn spawn(options: &Options, program: &'static str, arguments: &[&str], logs: &Path) -> Daemon {
+    println!("          running: {program} {}", arguments.join(" "));
+    let mut command = process::command(options.programs.join(program));
+    command.args(arguments);
+    Daemon::spawn(program, command, logs)
+}
+
 fn run(options: &Options, stop: &AtomicBool) -> bool {
     let begun = Instant::now();
     say(begun, "starting a scratch PostgreSQL");
     let postgres = Postgres::system();
     say(begun, &format!("PostgreSQL {} on 127.0.0.1:{}", postgres.version(), postgres.port()));
-    say(begun, "starting Kafka (one broker, KRaft)");
-    let kafka = Kafka::start();
-    say(begun, &format!("Kafka on {}", kafka.bootstrap()));
+    let kafka = (!options.no_kafka).then(|| {
+        say(begun, "starting Kafka (one broker, KRaft)");
+        Kafka::start()
+    });
+    if let Some(kafka) = &kafka {
+        say(begun, &format!("Kafka on {}", kafka.bootstrap()));
+    }
     postgres.create_database("shop");
     shop::create(&mut postgres.client("shop"), options.scale);
     say(begun, "the shop is open: customers, products, orders, order lines and more");
-    let logs = process::scratch_dir("quickstart");
-    let http = format!("127.0.0.1:{}", process::free_port());
-    let mut command = process::command(&options.agent);
-    command.args(["--slot", "etl_slot", "--dsn", &postgres.dsn("shop")]).args([
-        "--brokers",
-        &kafka.bootstrap(),
-        "--http",
-        &http,
-    ]);
-    say(
-        begun,
-        &format!(
-            "running: cdc-agent --slot etl_slot --dsn {} --brokers {} --http {http}",
-            postgres.dsn("shop"),
-            kafka.bootstrap()
-        ),
-    );
-    let mut agent = Daemon::spawn("cdc-agent", command, logs.path());
+    let folder = process::scratch_dir("quickstart");
+    let source = postgres.dsn("shop");
+    let mut programs = Programs::start(options, &source, kafka.as_ref(), folder.path());
     let simulator = Simulator::start(
-        &postgres.dsn("shop"),
+        &source,
         SimulatorOptions::new(options.seed).rate(options.rate).connections(3),
     );
     say(begun, &format!("writing about {} changes a second; Ctrl-C ends", options.rate));
-    let alive = watch(options, stop, &kafka, &mut agent);
+    let ended = watch(options, stop, &mut programs);
     let totals = simulator.stop();
-    if !alive {
-        eprintln!("the agent ended early:\n{}", agent.log_tail());
+    if let Some(ended) = ended {
+        eprintln!("a program ended early, {ended}");
         return false;
     }
     println!();
     say(begun, &format!("writing ended after {} changes; catching up", totals.changes()));
-    process::wait_until(CATCH_UP, "the agent has confirmed everything", || is_caught_up(&postgres));
-    let status = agent.terminate(Duration::from_secs(15));
-    say(begun, &format!("agent stopped ({status}); comparing topics with tables"));
-    let fold = fold::fold(&topics::read_all(&kafka.bootstrap(), TOPICS));
-    let comparison = compare::compare(&mut postgres.client("shop"), &shop::TABLES, &fold);
+    if !wait_until_settled(&programs, &postgres) {
+        eprintln!("the warehouse has not caught up in {} s", CATCH_UP.as_secs());
+    }
+    show_question(&programs);
+    say(begun, "comparing the warehouse with the source");
+    let mut ask = |sql: &str| programs.ask(sql).expect("the warehouse answers").1;
+    let comparison =
+        compare::compare_with_warehouse(&mut postgres.client("shop"), &shop::TABLES, &mut ask);
     println!("{comparison}");
-    let equal = comparison.is_equal() && status.success();
-    say(begun, if equal { "the topics add up to the source" } else { "NOT EQUAL" });
-    equal
+    let equal = comparison.is_equal();
+    let stopped = programs.stop();
+    say(begun, if equal { "the warehouse equals the source" } else { "NOT EQUAL" });
+    if !stopped {
+        eprintln!("a program did not stop in good order");
+    }
+    equal && stopped
 }
 
-/// Shows what arrives until the time is up; `false` if the agent has ended.
-fn watch(options: &Options, stop: &AtomicBool, kafka: &Kafka, agent: &mut Daemon) -> bool {
-    let mut tail = Tail::new(&kafka.bootstrap(), TOPICS);
+/// Shows what arrives until the time is up; the log of a program that has ended, if one has.
+fn watch(options: &Options, stop: &AtomicBool, programs: &mut Programs) -> Option<String> {
     let mut view = View::new();
     let begun = Instant::now();
-    loop {
-        if let Some(record) = tail.next(Duration::from_millis(50)) {
-            view.take(&record);
+    let time_is_up = || options.seconds.is_some_and(|n| begun.elapsed() >= Duration::from_secs(n));
+    while !stop.load(Ordering::SeqCst) && !time_is_up() {
+        if let Some(ended) = programs.ended() {
+            return Some(ended);
         }
-        view.show_if_due();
-        if !agent.is_running() {
-            return false;
-        }
-        let over = options.seconds.is_some_and(|seconds| begun.elapsed().as_secs() >= seconds);
-        if over || stop.load(Ordering::SeqCst) {
+        if view.is_due() {
+            look(programs, &mut view);
             view.show();
-            return true;
         }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    look(programs, &mut view);
+    view.show();
+    None
+}
+
+fn look(programs: &Programs, view: &mut View) {
+    if let Some(tables) = programs.get("/v1/tables") {
+        view.take_tables(&tables.json());
+    }
+    if let Some(metrics) = programs.get("/metrics")
+        && metrics.metric("cdc_sink_batches_total").is_some_and(|batches| batches > 0.0)
+        && let Some(lag) = metrics.metric("cdc_sink_delay_milliseconds")
+    {
+        view.take_lag(lag);
+    }
+    let latest = "SELECT id, status, total, placed_at FROM shop.orders ORDER BY placed_at DESC \
+                  LIMIT 1";
+    if let Ok((_, rows)) = programs.ask(latest)
+        && let Some(row) = rows.first()
+    {
+        let cells: Vec<&str> = row.iter().map(|cell| cell.as_deref().unwrap_or("NULL")).collect();
+        view.take_last(&cells.join("  "));
+    }
+}
+
+fn wait_until_settled(programs: &Programs, postgres: &Postgres) -> bool {
+    let begun = Instant::now();
+    let mut since: Option<Instant> = None;
+    while begun.elapsed() < CATCH_UP {
+        if programs.is_settled(postgres) {
+            if since.get_or_insert_with(Instant::now).elapsed() >= SETTLED {
+                return true;
+            }
+        } else {
+            since = None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
+
+/// One question to the warehouse, and its answer.
+fn show_question(programs: &Programs) {
+    println!("\n  POST http://{}/v1/query\n  {QUESTION}\n", programs.warehouse);
+    match programs.ask(QUESTION) {
+        Ok((columns, rows)) => {
+            let line = |cells: Vec<String>| {
+                let padded: Vec<String> =
+                    cells.iter().map(|cell| format!("{cell:>14}  ")).collect();
+                println!("  {}", padded.concat());
+            };
+            line(columns);
+            for row in rows {
+                line(row.into_iter().map(Option::unwrap_or_default).collect());
+            }
+            println!();
+        }
+        Err(error) => eprintln!("no answer: {error}"),
     }
 }
 
 /// Whether the slot has been told of everything that was written.
-fn is_caught_up(postgres: &Postgres) -> bool {
+fn is_confirmed(postgres: &Postgres) -> bool {
     static TARGET: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let target = TARGET.get_or_init(|| {
         postgres.query_one("shop", "SELECT pg_current_wal_insert_lsn()::text").unwrap_or_default()

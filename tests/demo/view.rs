@@ -1,14 +1,12 @@
-//! What a person sees: changes by table, lag, the last event; repainted in a terminal, a line every
-//! few seconds elsewhere.
+//! What a person sees: rows by table and lag; repainted in a terminal, a line every few seconds
+//! elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 
-use cdc_testkit::topics::TopicRecord;
 use serde_json::Value;
 
 /// How often a terminal is repainted, and how often a line is printed elsewhere.
@@ -16,17 +14,17 @@ const REPAINT: Duration = Duration::from_millis(250);
 const LINE: Duration = Duration::from_secs(2);
 
 /// Lags that the shown median and maximum are of.
-const RECENT: usize = 500;
+const RECENT: usize = 40;
+
+/// Operations, by the letters of the envelope.
+const OPERATIONS: [&str; 5] = ["r", "c", "u", "d", "t"];
 
 /// Most of an event that fits a line.
 const EVENT_CHARS: usize = 110;
 
-/// Counts of one table: reads, creates, updates, deletes, truncates.
-type Counts = [u64; 5];
-
 /// The live view.
 pub(crate) struct View {
-    tables: BTreeMap<String, Counts>,
+    tables: BTreeMap<String, [u64; 5]>,
     lags: Vec<f64>,
     last: String,
     shown: Instant,
@@ -34,7 +32,6 @@ pub(crate) struct View {
     lines: usize,
     terminal: bool,
     begun: Instant,
-    total: u64,
 }
 
 impl View {
@@ -48,41 +45,37 @@ impl View {
             lines: 0,
             terminal: std::io::stdout().is_terminal(),
             begun: Instant::now(),
-            total: 0,
         }
     }
 
-    /// Takes in one record.
-    pub(crate) fn take(&mut self, record: &TopicRecord) {
-        let Some(value) = &record.value else { return };
-        let Ok(event) = serde_json::from_slice::<Value>(value) else { return };
-        let operation = member(&event, "/op").as_str().unwrap_or_default();
-        let Some(place) = "rcudt".find(operation) else { return };
-        let table = record.topic.split_once('.').map_or("", |(_, table)| table).to_owned();
-        if let Some(count) = self.tables.entry(table.clone()).or_default().get_mut(place) {
-            *count += 1;
+    /// Takes in what the warehouse's process says of its tables: `/v1/tables`.
+    pub(crate) fn take_tables(&mut self, answer: &Value) {
+        let tables = answer.get("tables").and_then(Value::as_object);
+        for (name, table) in tables.into_iter().flatten() {
+            let count = |operation: &str| {
+                let applied = table.get("applied").and_then(|applied| applied.get(operation));
+                applied.and_then(Value::as_u64).unwrap_or_default()
+            };
+            self.tables.insert(name.clone(), OPERATIONS.map(count));
         }
-        self.total += 1;
-        if operation != "r" {
-            let commit = member(&event, "/source/ts_us").as_f64().unwrap_or_default();
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            if self.lags.len() >= RECENT {
-                self.lags.remove(0);
-            }
-            self.lags.push((now.as_secs_f64() * 1e6 - commit) / 1000.0);
-        }
-        let after = member(&event, "/after");
-        let shown = if after.is_null() { member(&event, "/before") } else { after };
-        let text: String =
-            format!("{operation} {table} {shown}").chars().take(EVENT_CHARS).collect();
-        self.last = text;
     }
 
-    /// Shows it, if it is time.
-    pub(crate) fn show_if_due(&mut self) {
-        if self.shown.elapsed() >= if self.terminal { REPAINT } else { LINE } {
-            self.show();
+    /// Takes in how long the latest change was on its way, in milliseconds.
+    pub(crate) fn take_lag(&mut self, millis: f64) {
+        if self.lags.len() >= RECENT {
+            self.lags.remove(0);
         }
+        self.lags.push(millis);
+    }
+
+    /// Takes in the latest row.
+    pub(crate) fn take_last(&mut self, row: &str) {
+        self.last = row.chars().take(EVENT_CHARS).collect();
+    }
+
+    /// Whether it is time to ask and to show.
+    pub(crate) fn is_due(&self) -> bool {
+        self.shown.elapsed() >= if self.terminal { REPAINT } else { LINE }
     }
 
     /// Shows it.
@@ -93,11 +86,13 @@ impl View {
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
         let longest = sorted.last().copied().unwrap_or_default();
         let seconds = self.begun.elapsed().as_secs_f64();
-        let lag =
-            format!("lag from commit to here: median {median:.0} ms, longest {longest:.0} ms");
+        let total: u64 = self.tables.values().flatten().sum();
+        let lag = format!(
+            "lag from commit to the warehouse: median {median:.0} ms, longest {longest:.0} ms"
+        );
         let mut out = std::io::stdout().lock();
         if !self.terminal {
-            writeln!(out, "{seconds:6.0} s  {} records  {lag}  last: {}", self.total, self.last)
+            writeln!(out, "{seconds:6.0} s  {total} changes applied  {lag}  last: {}", self.last)
                 .ok();
             return;
         }
@@ -110,8 +105,8 @@ impl View {
                 counts.iter().zip([9, 9, 9, 9, 10]).map(|(n, w)| format!("{n:>w$}")).collect();
             lines.push(format!("{table:<22}{}", numbers.concat()));
         }
-        lines.push(format!("{} records in {seconds:.0} s; {lag}", self.total));
-        lines.push(format!("last: {}", self.last));
+        lines.push(format!("{total} changes applied in {seconds:.0} s; {lag}"));
+        lines.push(format!("last order: {}", self.last));
         if self.lines > 0 {
             write!(out, "\x1b[{}A", self.lines).ok();
         }
@@ -121,9 +116,4 @@ impl View {
         out.flush().ok();
         self.lines = lines.len();
     }
-}
-
-/// A member by its pointer (RFC 6901), null if there is none.
-fn member<'a>(event: &'a Value, pointer: &str) -> &'a Value {
-    event.pointer(pointer).unwrap_or(&Value::Null)
 }

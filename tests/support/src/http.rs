@@ -75,6 +75,29 @@ pub fn request(method: &str, url: &str, body: Option<&Value>) -> Result<Answer, 
     Ok(Answer { status, body })
 }
 
+/// `POST` of a text.
+///
+/// # Errors
+///
+/// If nobody answers within a minute. A status of failure is an answer.
+pub fn post_text(url: &str, text: &str) -> Result<Answer, String> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(60)))
+        .http_status_as_error(false)
+        .build();
+    let agent = ureq::Agent::new_with_config(config);
+    let sent = agent.post(url).content_type("text/plain").send(text.to_owned());
+    let mut response = sent.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(64 << 20)
+        .read_to_string()
+        .map_err(|error| error.to_string())?;
+    Ok(Answer { status, body })
+}
+
 #[cfg(test)]
 mod tests {
     use super::Answer;

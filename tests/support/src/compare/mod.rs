@@ -10,6 +10,7 @@ mod catalog;
 mod copy;
 mod expected;
 mod temporal;
+mod warehouse;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,8 @@ use catalog::Column;
 use catalog::Shape;
 
 pub use expected::Kind;
+pub use warehouse::Rows;
+pub use warehouse::compare_with_warehouse;
 
 /// How many differences are kept to be shown.
 const SHOWN: usize = 20;
