@@ -224,8 +224,8 @@ fn log_path(folder: &Path) -> std::path::PathBuf {
     let is_log = |path: &std::path::PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().contains("err"))
     };
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(is_log).next().unwrap()
+    let mut entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(is_log).unwrap()
 }
 
 #[test]
