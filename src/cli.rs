@@ -15,7 +15,6 @@ use crate::config::AgentConfig;
 use crate::config::Origin;
 use crate::config::ProcessSettings;
 use crate::config::RawConfig;
-use crate::config::properties;
 use crate::config::properties::Support;
 use crate::error::Failure;
 use crate::error::Status;
@@ -195,14 +194,15 @@ fn name_of(pair: &str) -> &str {
 }
 
 /// Prints every property: what holds, where it comes from, and what it does.
-fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
+pub(crate) fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
     let errors = raw.take_errors();
     if !errors.is_empty() {
         return Err(Failure::from_config(&errors));
     }
     let mut text = String::new();
     let effective = raw.effective();
-    for subject in properties::subjects() {
+    let program = raw.program();
+    for subject in program.subjects() {
         let known: Vec<_> = subject
             .properties
             .iter()
@@ -219,7 +219,7 @@ fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
             };
             // A family is printed by its members.
             let mut held = effective.iter().filter(|(name, _, _)| {
-                properties::find(name).is_some_and(|known| known.name == property.name)
+                program.find(name).is_some_and(|known| known.name == property.name)
             });
             match held.next() {
                 Some((name, value, origin)) => print(&origin.to_string(), name, value),

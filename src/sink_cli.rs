@@ -10,6 +10,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::cli::exit_on_panic;
+use crate::cli::print_config;
 use crate::cli::write_error;
 use crate::config::Origin;
 use crate::config::ProcessSettings;
@@ -41,6 +42,8 @@ enum Command {
     Run,
     /// Apply the records in _cdc.dead_letters again.
     Replay,
+    /// Print every property with the value that holds and where it comes from.
+    Config,
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +100,7 @@ pub fn sink_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         match cli.command.unwrap_or(Command::Run) {
             Command::Run => sink::run(raw, once),
+            Command::Config => print_config(raw),
             Command::Replay => {
                 let replayed = sink::replay(raw)?;
                 let text = format!("{} applied, {} left\n", replayed.applied, replayed.left);

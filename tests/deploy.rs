@@ -10,36 +10,41 @@ use std::process::Command;
 use std::process::Output;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_cdc-agent");
+const SINK: &str = env!("CARGO_BIN_EXE_cdc-sink");
 
-fn config(arguments: &[String]) -> Output {
-    Command::new(AGENT).arg("config").args(arguments).env_clear().output().unwrap()
+fn config(program: &str, arguments: &[String]) -> Output {
+    Command::new(program).arg("config").args(arguments).env_clear().output().unwrap()
 }
 
-fn check(arguments: &[String]) {
-    let output = config(arguments);
+fn check(program: &str, arguments: &[String]) {
+    let output = config(program, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
 }
 
 #[test]
 fn the_shipped_configuration_is_understood() {
-    check(&["--config".to_owned(), "deploy/agent.toml".to_owned()]);
+    check(AGENT, &["--config".to_owned(), "deploy/agent.toml".to_owned()]);
+    check(SINK, &["--config".to_owned(), "deploy/sink.toml".to_owned()]);
 }
 
-/// Lines of `command:` below `agent:`.
-fn compose_arguments() -> Vec<String> {
+/// Lines of `command:` below a service.
+fn compose_arguments(service: &str) -> Vec<String> {
     let text = fs::read_to_string("docker-compose.yml").unwrap();
-    let agent = text.split("\n  agent:\n").nth(1).unwrap();
-    let command = agent.split("    command:\n").nth(1).unwrap();
+    let service = text.split(&format!("\n  {service}:\n")).nth(1).unwrap();
+    let command = service.split("    command:\n").nth(1).unwrap();
     let item = |line: &str| line.strip_prefix("      - ").map(str::to_owned);
     command.lines().map_while(item).collect()
 }
 
 #[test]
 fn the_compose_files_arguments_are_understood() {
-    let arguments = compose_arguments();
+    let arguments = compose_arguments("agent");
     assert!(arguments.contains(&"--slot".to_owned()), "{arguments:?}");
-    check(&arguments);
+    check(AGENT, &arguments);
+    let arguments = compose_arguments("sink");
+    assert!(arguments.contains(&"--group".to_owned()), "{arguments:?}");
+    check(SINK, &arguments);
     let image = fs::read_to_string("Dockerfile").unwrap();
     let toolchain = fs::read_to_string("rust-toolchain.toml").unwrap();
     let channel = toolchain.split('"').nth(1).unwrap();
@@ -52,29 +57,35 @@ fn unit(path: &str) -> String {
 
 #[test]
 fn the_units_arguments_are_understood() {
-    let text = unit("deploy/cdc-agent.service");
-    let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let mut arguments: Vec<String> = start.split(' ').skip(1).map(str::to_owned).collect();
-    for argument in &mut arguments {
-        *argument = argument.replace("/etc/cdc-agent/", "deploy/");
+    for (program, name) in [(AGENT, "cdc-agent"), (SINK, "cdc-sink")] {
+        let text = unit(&format!("deploy/{name}.service"));
+        let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let mut arguments: Vec<String> = start.split(' ').skip(1).map(str::to_owned).collect();
+        for argument in &mut arguments {
+            *argument = argument.replace("/etc/cdc-agent/", "deploy/");
+        }
+        check(program, &arguments);
     }
-    check(&arguments);
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_in_the_unit() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("cdc-agent.service");
-    let text = unit("deploy/cdc-agent.service").replace("/usr/local/bin/cdc-agent", AGENT);
-    fs::write(&path, text).unwrap();
-    let analyze = |arguments: &[&str]| {
-        let output = Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
-    };
-    let (good, said) = analyze(&["verify"]);
-    assert!(good && said.trim().is_empty(), "{said}");
-    // A threshold of 2.0: the unit is as closed as a process with sockets can be.
-    let (good, said) = analyze(&["security", "--offline=true", "--threshold=20"]);
-    assert!(good, "{said}");
+fn systemd_finds_nothing_wrong_in_the_units() {
+    for (program, name) in [(AGENT, "cdc-agent"), (SINK, "cdc-sink")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{name}.service"));
+        let text = unit(&format!("deploy/{name}.service"));
+        let text = text.replace(&format!("/usr/local/bin/{name}"), program);
+        fs::write(&path, text).unwrap();
+        let analyze = |arguments: &[&str]| {
+            let output =
+                Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+        };
+        let (good, said) = analyze(&["verify"]);
+        assert!(good && said.trim().is_empty(), "{said}");
+        // A threshold of 2.0: the unit is as closed as a process with sockets can be.
+        let (good, said) = analyze(&["security", "--offline=true", "--threshold=20"]);
+        assert!(good, "{said}");
+    }
 }

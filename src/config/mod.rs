@@ -98,6 +98,11 @@ impl RawConfig {
         RawConfig { program, ..RawConfig::default() }
     }
 
+    /// Whose properties these are.
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
     /// Takes a value, if nothing that goes before it was given; notes what is wrong with it.
     pub fn give(&mut self, name: &str, value: impl Into<String>, origin: Origin) {
         let value = value.into();
