@@ -181,8 +181,8 @@ impl Opener {
         }
     }
 
-    /// What the HTTP port shows of the warehouse: `POST /v1/query` takes one SELECT and answers with
-    /// its rows, since nobody else can open the file of a DuckDB that is being written.
+    /// What the HTTP port shows of the warehouse: `POST /v1/query` takes one SELECT and answers
+    /// with its rows, since nobody else can open the file of a DuckDB that is being written.
     pub fn routes(&self) -> Router {
         if !matches!(self.config.place, WarehousePlace::DuckDb(_)) {
             return Router::new();

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
+use crate::capture::pgoutput::ReplicaIdentity;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::catalog_query;
@@ -153,9 +154,7 @@ pub(super) fn ensure_publication(
         })
         .collect();
     tables.sort_by_key(|(table, _)| (settings.tables.order(&table.name), table.name.clone()));
-    for (_, facts) in &tables {
-        warn_of_identity(facts);
-    }
+    warn_of_identities(sql, &tables, report)?;
     check_number(settings, tables.len())?;
     Ok(Captured { publication, tables })
 }
@@ -396,6 +395,11 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Whether a table is named for the first time.
+    fn is_first(&self, table: &TableName) -> bool {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone())
+    }
+
     fn left_out(
         &self,
         settings: &CaptureSettings,
@@ -412,8 +416,7 @@ impl Report<'_> {
                 count("filtered");
                 continue;
             }
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = named.insert(table.name.clone());
+            let first = self.is_first(&table.name);
             match &table.unusable {
                 Some(reason) => {
                     count("no usable identity");
@@ -441,11 +444,42 @@ impl Report<'_> {
 }
 
 /// A key that old rows do not carry cannot be right in deletes and key changes.
-fn warn_of_identity(facts: &TableFacts) {
-    use crate::capture::pgoutput::ReplicaIdentity;
-    if facts.replica_identity == ReplicaIdentity::Index && !facts.key.is_empty() {
-        tracing::debug!(table = %facts.name, "replica identity is an index");
+fn warn_of_identities(
+    sql: &Sql,
+    tables: &[(PublishedTable, TableFacts)],
+    report: &Report<'_>,
+) -> Result<(), SourceError> {
+    let by_index = |facts: &TableFacts| {
+        facts.replica_identity == ReplicaIdentity::Index && !facts.key.is_empty()
+    };
+    let oids: Vec<u32> =
+        tables.iter().filter(|(_, facts)| by_index(facts)).map(|(table, _)| table.oid.0).collect();
+    if oids.is_empty() {
+        return Ok(());
     }
+    let rows = sql.query(
+        "SELECT i.indrelid, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_index i JOIN \
+         pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE \
+         i.indisreplident AND i.indrelid = ANY ($1::oid[]) GROUP BY i.indrelid",
+        &[&oids],
+    )?;
+    for row in rows {
+        let (oid, carried): (u32, Vec<String>) = (row.get(0), row.get(1));
+        let Some((_, facts)) = tables.iter().find(|(table, _)| table.oid.0 == oid) else {
+            continue;
+        };
+        let complete = facts.key.iter().all(|column| carried.contains(column));
+        if !complete && report.is_first(&facts.name) {
+            tracing::warn!(
+                table = %facts.name, key = ?facts.key, carried = ?carried,
+                "the replica identity is an index without the key: deletes and changes of the key \
+                 cannot name their row, as in Debezium; run: ALTER TABLE {} REPLICA IDENTITY \
+                 DEFAULT (or FULL)",
+                facts.name.quoted()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Tables that cannot be read for want of rights, with the SQL that grants them.

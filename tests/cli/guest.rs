@@ -126,7 +126,10 @@ fn tables_without_identity_are_named_and_left_alone() {
          ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_id_key; \
          INSERT INTO t VALUES (1); INSERT INTO bare VALUES (1); INSERT INTO deferred VALUES (1); \
          INSERT INTO nothing VALUES (1); INSERT INTO whole VALUES (1); \
-         INSERT INTO by_index VALUES (1)",
+         INSERT INTO by_index VALUES (1); \
+         CREATE TABLE beside (id int PRIMARY KEY, code int NOT NULL UNIQUE); \
+         ALTER TABLE beside REPLICA IDENTITY USING INDEX beside_code_key; \
+         INSERT INTO beside VALUES (1, 7)",
     );
     let mut running = server.agent("identities", &database).start();
     running.wait_streaming();
@@ -143,14 +146,19 @@ fn tables_without_identity_are_named_and_left_alone() {
         let log = running.daemon().log();
         assert_eq!(log.matches(&line).count(), 1, "{line}\n{log}");
     }
-    for table in ["t", "bare", "deferred", "nothing", "whole", "by_index"] {
+    let line = "the replica identity is an index without the key: deletes and changes of the key \
+        cannot name their row, as in Debezium; run: ALTER TABLE \"public\".\"beside\" REPLICA \
+        IDENTITY DEFAULT (or FULL) table=public.beside key=[\"id\"] carried=[\"code\"]";
+    let log = running.daemon().log();
+    assert_eq!(log.matches(line).count(), 1, "{line}\n{log}");
+    for table in ["t", "bare", "deferred", "nothing", "whole", "by_index", "beside"] {
         let sql = format!("UPDATE {table} SET id = 2; DELETE FROM {table} WHERE id = 2");
         server.postgres.execute(&database, &sql);
     }
     let sql = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables \
         WHERE pubname = 'identities'";
     let published = server.postgres.query_one(&database, sql);
-    assert_eq!(published.as_deref(), Some("by_index t whole"));
+    assert_eq!(published.as_deref(), Some("beside by_index t whole"));
     running.terminate().expect(0, &[]);
 }
 
