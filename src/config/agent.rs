@@ -23,7 +23,6 @@ use crate::capture::change::ValueSettings;
 use crate::capture::postgres::SourceSettings;
 use crate::capture::postgres::conninfo::ConnInfo;
 use crate::capture::publisher::PublisherSettings;
-use crate::capture::publisher::TopicCreation;
 use crate::config::ConfigError;
 use crate::config::RawConfig;
 use crate::config::WarehouseConfig;
@@ -346,20 +345,12 @@ fn direct(
 }
 
 fn publisher(raw: &mut RawConfig) -> PublisherSettings {
-    let replication = raw.text("topic.creation.default.replication.factor").to_owned();
-    let replication_factor = replication.parse().unwrap_or_else(|_| {
-        let message = format!("found \"{replication}\", expected a number, or -1");
-        raw.fail("topic.creation.default.replication.factor", message);
-        -1
-    });
-    let own = ["partitions", "replication.factor"];
-    let config = raw
-        .family("topic.creation.default.")
-        .into_iter()
-        .filter(|(name, _)| !own.contains(&name.as_str()))
-        .collect();
+    let topics = shaping::topic_creation(raw);
     let client = raw.family("kafka.").into_iter();
-    let producer = raw.family("producer.").into_iter().map(|(name, value)| match name.as_str() {
+    let mut overrides = raw.family("producer.override.");
+    overrides.extend(raw.family("producer."));
+    overrides.retain(|(name, _)| !name.starts_with("override."));
+    let producer = overrides.into_iter().map(|(name, value)| match name.as_str() {
         // The Java client's name for the same limit.
         "max.request.size" => ("message.max.bytes".to_owned(), value),
         _ => (name, value),
@@ -371,13 +362,7 @@ fn publisher(raw: &mut RawConfig) -> PublisherSettings {
         },
         producer: producer.collect(),
         queue_bytes: queue_bytes(raw) / 2,
-        topics: TopicCreation {
-            enabled: raw.flag("topic.creation.enable"),
-            partitions: i32::try_from(raw.number("topic.creation.default.partitions"))
-                .unwrap_or(i32::MAX),
-            replication_factor,
-            config,
-        },
+        topics,
     }
 }
 

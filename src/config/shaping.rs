@@ -12,6 +12,8 @@ use crate::capture::TableFilter;
 use crate::capture::change::HashAlgorithm;
 use crate::capture::change::HashMask;
 use crate::capture::change::Mask;
+use crate::capture::publisher::TopicCreation;
+use crate::capture::publisher::TopicGroup;
 use crate::config::RawConfig;
 use crate::envelope::Operation;
 
@@ -188,6 +190,76 @@ pub(super) fn naming(raw: &mut RawConfig, prefix: &str) -> Naming {
     naming
 }
 
+/// How topics are created that are missing, by groups of their names.
+pub(super) fn topic_creation(raw: &mut RawConfig) -> TopicCreation {
+    let names: Vec<String> = raw
+        .text("topic.creation.groups")
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty() && name != "default")
+        .collect();
+    for (name, _) in raw.family("topic.creation.") {
+        let known =
+            |group: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+        let ours = ["enable", "groups"].contains(&name.as_str()) || known("default");
+        if !ours && !names.iter().any(|group| known(group)) {
+            let message = "topic.creation.groups names no such group";
+            raw.fail(&format!("topic.creation.{name}"), message);
+        }
+    }
+    let default = topic_group(raw, "default");
+    TopicCreation {
+        enabled: raw.flag("topic.creation.enable"),
+        groups: names.iter().map(|name| topic_group(raw, name)).collect(),
+        default,
+    }
+}
+
+/// One group; what it does not say is the default's.
+fn topic_group(raw: &mut RawConfig, group: &str) -> TopicGroup {
+    const OWN: [&str; 4] = ["partitions", "replication.factor", "include", "exclude"];
+    let key = |name: &str| format!("topic.creation.{group}.{name}");
+    let mut number = |name: &str| {
+        let text = raw
+            .get(&key(name))
+            .unwrap_or_else(|| raw.text(&format!("topic.creation.default.{name}")));
+        let text = text.to_owned();
+        text.parse().ok().filter(|number| *number == -1 || *number > 0).unwrap_or_else(|| {
+            let message = format!("found \"{text}\", expected a number from 1, or -1");
+            raw.fail(&key(name), message);
+            -1
+        })
+    };
+    let (partitions, replication_factor) = (number("partitions"), number("replication.factor"));
+    let mut patterns = |name: &str| {
+        let text = raw.get(&key(name)).unwrap_or_default().to_owned();
+        let mut all = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match regex::Regex::new(&format!("^(?:{part})$")) {
+                Ok(pattern) => all.push(pattern),
+                Err(error) => {
+                    let picture = error.to_string();
+                    let reason = picture.rsplit("error: ").next().unwrap_or_default();
+                    let message = format!("\"{part}\" is not a regular expression: {reason}");
+                    raw.fail(&key(name), message);
+                }
+            }
+        }
+        all
+    };
+    TopicGroup {
+        include: patterns("include"),
+        exclude: patterns("exclude"),
+        partitions,
+        replication_factor,
+        config: raw
+            .family(&format!("topic.creation.{group}."))
+            .into_iter()
+            .filter(|(name, _)| !OWN.contains(&name.as_str()))
+            .collect(),
+    }
+}
+
 fn regex_naming(raw: &mut RawConfig) -> Option<RegexNaming> {
     let mut renaming = |pattern: &str, replacement: &str, needed: bool| {
         let (expression, text) = (raw.text(pattern).to_owned(), raw.text(replacement).to_owned());
@@ -213,4 +285,65 @@ fn regex_naming(raw: &mut RawConfig) -> Option<RegexNaming> {
         .flag("topic.key.enforce.uniqueness")
         .then(|| raw.text("topic.key.field.name").to_owned());
     Some(RegexNaming { topic: topic?, key_field, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+
+    fn raw(settings: &[(&str, &str)]) -> RawConfig {
+        let mut raw = RawConfig::default();
+        for (name, value) in settings {
+            raw.give(name, *value, Origin::File);
+        }
+        raw
+    }
+
+    #[test]
+    fn groups_of_topics_take_the_default_where_they_say_nothing() {
+        let mut raw = raw(&[
+            ("topic.creation.groups", "logs, big"),
+            ("topic.creation.default.partitions", "3"),
+            ("topic.creation.logs.include", "p\\.public\\.log_.*,p\\.other"),
+            ("topic.creation.logs.exclude", ".*_old"),
+            ("topic.creation.logs.partitions", "6"),
+            ("topic.creation.logs.cleanup.policy", "compact"),
+            ("topic.creation.bog.partitions", "1"),
+        ]);
+        let creation = topic_creation(&mut raw);
+        let partitions: Vec<i32> = creation.groups.iter().map(|group| group.partitions).collect();
+        assert_eq!(partitions, [6, 3]);
+        let logs = creation.groups.first().unwrap();
+        assert!(logs.include.iter().any(|pattern| pattern.is_match("p.public.log_1")));
+        assert!(!logs.include.iter().any(|pattern| pattern.is_match("p.public.log")));
+        assert_eq!(logs.config, [("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let errors: Vec<String> = raw.take_errors().into_iter().map(|error| error.key).collect();
+        assert_eq!(errors, ["topic.creation.bog.partitions"]);
+    }
+
+    #[test]
+    fn masks_are_taken_apart_and_refused_by_their_names() {
+        let mut raw = raw(&[
+            ("column.mask.with.4.chars", "a.b.c"),
+            ("column.mask.hash.SHA-256.with.salt.a.b", "a.b.d"),
+            ("column.mask.hash.v2.MD5.with.salt.x", "a.b.e"),
+            ("column.mask.hash.SHA-3.with.salt.x", "a.b.f"),
+            ("column.truncate.to.x.chars", "a.b.g"),
+        ]);
+        let rules = columns(&mut raw);
+        let hashes: Vec<(bool, Vec<u8>)> = rules
+            .mappers
+            .iter()
+            .filter_map(|mapper| match mapper {
+                ColumnMapper::Mask(_, Mask::Hash(hash)) => {
+                    Some((hash.java_object, hash.salt.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(hashes, [(true, b"a.b".to_vec()), (false, b"x".to_vec())]);
+        let errors: Vec<String> = raw.take_errors().into_iter().map(|error| error.key).collect();
+        assert_eq!(errors, ["column.truncate.to.x.chars", "column.mask.hash.SHA-3.with.salt.x"]);
+    }
 }

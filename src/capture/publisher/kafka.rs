@@ -241,10 +241,10 @@ impl KafkaPublisher {
     }
 
     fn create(&self, topics: &[&TopicSpec]) -> Result<(), PublishError> {
-        let creation = &self.settings.topics;
         let new: Vec<NewTopic<'_>> = topics
             .iter()
             .map(|topic| {
+                let creation = self.settings.topics.of(&topic.name);
                 let partitions = if topic.internal { 1 } else { creation.partitions };
                 let replication = TopicReplication::Fixed(creation.replication_factor);
                 let mut new = NewTopic::new(&topic.name, partitions, replication);

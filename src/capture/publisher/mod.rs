@@ -27,6 +27,7 @@ pub use record::Route;
 pub use record::RouteId;
 pub use settings::PublisherSettings;
 pub use settings::TopicCreation;
+pub use settings::TopicGroup;
 pub use settings::check_producer_property;
 
 use std::collections::BTreeMap;

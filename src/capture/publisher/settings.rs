@@ -1,5 +1,7 @@
 //! How records are published.
 
+use regex::Regex;
+
 use crate::kafka::KafkaSettings;
 
 /// Settings of the Kafka publisher.
@@ -16,10 +18,23 @@ pub struct PublisherSettings {
 }
 
 /// `topic.creation.*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TopicCreation {
     /// Create what is missing.
     pub enabled: bool,
+    /// Topics with settings of their own: the first that fits holds.
+    pub groups: Vec<TopicGroup>,
+    /// All others.
+    pub default: TopicGroup,
+}
+
+/// How some topics are created.
+#[derive(Clone, Debug)]
+pub struct TopicGroup {
+    /// Whole names.
+    pub include: Vec<Regex>,
+    /// Whole names of those that do not belong to it.
+    pub exclude: Vec<Regex>,
     /// Partitions.
     pub partitions: i32,
     /// Replicas; -1 for the broker's default.
@@ -28,9 +43,14 @@ pub struct TopicCreation {
     pub config: Vec<(String, String)>,
 }
 
-impl Default for TopicCreation {
-    fn default() -> Self {
-        TopicCreation { enabled: true, partitions: 1, replication_factor: -1, config: Vec::new() }
+impl TopicCreation {
+    /// How a topic of this name is created.
+    pub(super) fn of(&self, topic: &str) -> &TopicGroup {
+        let fits = |group: &&TopicGroup| {
+            let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(topic));
+            any(&group.include) && !any(&group.exclude)
+        };
+        self.groups.iter().find(fits).unwrap_or(&self.default)
     }
 }
 

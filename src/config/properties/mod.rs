@@ -211,7 +211,7 @@ mod tests {
             "topic.creation.default.*"
         );
         assert_eq!(find("snapshot.mode").unwrap().name, "snapshot.mode");
-        assert_eq!(find("snapshot.fetch.size").unwrap().name, "snapshot.*");
+        assert_eq!(find("snapshot.mode.custom.name").unwrap().name, "snapshot.*");
         assert!(find("no.such.thing").is_none());
         assert_eq!(nearest("slot.nam"), "slot.name");
         assert_eq!(nearest("table.includ.list"), "table.include.list");

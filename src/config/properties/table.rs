@@ -45,6 +45,10 @@ const PIECES: &str = "tables are read in pieces of 128 MiB by as many connection
 const BATCHES: &str = "batches are what one read of the socket brings; queues are bounded in bytes";
 const RETRIES: &str = "what can pass is tried again for ever, with growing pauses up to seconds";
 
+/// The converter that there is, by the names that Connect has for it.
+const JSON_CONVERTER: &[&str] =
+    &["org.apache.kafka.connect.json.JsonConverter", "JsonConverter", "Json"];
+
 /// How names are adjusted.
 const ADJUSTMENTS: &[&str] = &["none", "avro", "avro_unicode"];
 
@@ -374,6 +378,20 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "true",
                 Supported,
                 "Create topics that are missing.",
+            ),
+            property(
+                "topic.creation.groups",
+                Text,
+                "",
+                Supported,
+                "Names of groups of topics with settings of their own, separated by commas.",
+            ),
+            property(
+                "topic.creation.*",
+                Text,
+                "",
+                Supported,
+                "topic.creation.GROUP.include, .exclude, .partitions and so on.",
             ),
             property(
                 "topic.creation.default.partitions",
@@ -908,6 +926,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Properties of the Kafka producer, by librdkafka's names.",
             ),
             property(
+                "producer.override.*",
+                Secret,
+                "",
+                Different("by librdkafka's names"),
+                "A connector's own properties of the producer.",
+            ),
+            property(
                 "kafka.*",
                 Secret,
                 "",
@@ -1029,10 +1054,45 @@ pub(super) const SUBJECTS: &[Subject] = &[
             property("name", Text, "", Different("only a name"), "Name of the connector."),
             property(
                 "header.converter",
-                Choice(&["org.apache.kafka.connect.storage.SimpleHeaderConverter"]),
+                Choice(&[
+                    "org.apache.kafka.connect.storage.SimpleHeaderConverter",
+                    "SimpleHeaderConverter",
+                    "Simple",
+                ]),
                 "org.apache.kafka.connect.storage.SimpleHeaderConverter",
                 Supported,
                 "Converter of headers.",
+            ),
+            property(
+                "exactly.once.support",
+                Choice(&["requested"]),
+                "requested",
+                Different("records come at least once: required is not supported"),
+                "Whether each record must come exactly once.",
+            ),
+            property(
+                "transaction.boundary",
+                Choice(&["poll", "connector", "interval"]),
+                "poll",
+                Different("without effect: there are no transactions of Kafka"),
+                "Where Kafka's transactions end.",
+            ),
+            property(
+                "config.action.reload",
+                Choice(&["none", "restart"]),
+                "restart",
+                Different("there are no providers of settings"),
+                "What to do when a provider's setting changes.",
+            ),
+            property(
+                "errors.*",
+                Text,
+                "",
+                Different(
+                    "event.converting.failure.handling.mode says what becomes of a value; what can \
+                     pass is tried again for ever",
+                ),
+                "Errors of converters and transforms.",
             ),
             property(
                 "max.batch.size",
@@ -1099,7 +1159,11 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "connector.class",
-                Text,
+                Choice(&[
+                    "io.debezium.connector.postgresql.PostgresConnector",
+                    "PostgresConnector",
+                    "Postgres",
+                ]),
                 "",
                 Different("only PostgreSQL's connector"),
                 "Class of the connector.",
@@ -1113,14 +1177,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "key.converter",
-                Text,
+                Choice(JSON_CONVERTER),
                 "",
                 Different("only JsonConverter"),
                 "Converter of keys.",
             ),
             property(
                 "value.converter",
-                Text,
+                Choice(JSON_CONVERTER),
                 "",
                 Different("only JsonConverter"),
                 "Converter of values.",
