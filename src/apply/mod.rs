@@ -8,6 +8,7 @@ pub mod merge;
 pub mod warehouse;
 pub mod applier;
 pub mod batch_loop;
+mod progress_line;
 pub mod replay;
 pub mod settings;
 pub mod tables_shown;
@@ -74,6 +75,8 @@ pub struct Job {
 ///
 /// Only a person can help, or nothing could be reached at the start.
 pub fn run(job: &Job, process: &Process) -> Result<Ended, ApplyError> {
+    let seen = process.clone();
+    std::thread::spawn(move || progress_line::show(&seen));
     let began = Instant::now();
     let mut pause = PAUSE_FIRST;
     let mut reached = false;

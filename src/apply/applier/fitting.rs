@@ -26,6 +26,7 @@ impl Applier {
             return Ok(fitted);
         }
         let prefix = envelope.source.name.as_ref();
+        self.refuse_own_source(prefix)?;
         if let Some(known) = self.tables.get(event.table) {
             tables::check_owner(known, prefix)?;
         } else {
@@ -58,6 +59,27 @@ impl Applier {
             }
         };
         self.reconcile(event, &version)
+    }
+
+    /// A warehouse that is the captured database itself would be fed with its own changes.
+    fn refuse_own_source(&mut self, prefix: &str) -> Result<(), ApplyError> {
+        if self.strangers.contains(prefix) {
+            return Ok(());
+        }
+        if let Some(own) = self.warehouse.identity()
+            && self.schemas.sources(prefix)?.contains(&own)
+        {
+            return Err(ApplyError::Configuration {
+                message: format!(
+                    "the warehouse is database {} itself, which topic prefix \"{prefix}\" captures",
+                    own.1
+                ),
+                hint: "give another database with --to: its changes would come back for ever"
+                    .to_owned(),
+            });
+        }
+        self.strangers.insert(prefix.to_owned());
+        Ok(())
     }
 
     pub(super) fn add_table(&mut self, begun: target::Reconciled) {

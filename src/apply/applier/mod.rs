@@ -49,6 +49,15 @@ pub trait Schemas: Send {
     ///
     /// The topic cannot be read.
     fn entry(&mut self, prefix: &str, fingerprint: &str) -> Result<Option<Vec<u8>>, ApplyError>;
+
+    /// System identifier and name of the databases that fill a prefix, as far as they are known.
+    ///
+    /// # Errors
+    ///
+    /// The topic cannot be read.
+    fn sources(&mut self, _prefix: &str) -> Result<Vec<(String, String)>, ApplyError> {
+        Ok(Vec::new())
+    }
 }
 
 /// What became of a record.
@@ -122,6 +131,8 @@ pub struct Applier {
     topics: HashMap<Arc<str>, TableName>,
     versions: Versions,
     owned: HashMap<Partition, Owned>,
+    /// Prefixes that are known not to come from the warehouse itself.
+    strangers: HashSet<String>,
     partition_counts: HashMap<Arc<str>, i32>,
     /// The same before the batch.
     owned_before: HashMap<Partition, Owned>,
@@ -160,6 +171,7 @@ impl Applier {
             topics: HashMap::new(),
             versions: Versions::default(),
             owned: HashMap::new(),
+            strangers: HashSet::new(),
             partition_counts: HashMap::new(),
             owned_before: HashMap::new(),
             parked: HashSet::new(),

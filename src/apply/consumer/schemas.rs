@@ -35,4 +35,15 @@ impl Schemas for TopicSchemas {
         }
         Ok(self.entries.get(&wanted).cloned())
     }
+
+    /// The state of our agent says it; a stock Debezium has none.
+    fn sources(&mut self, prefix: &str) -> Result<Vec<(String, String)>, ApplyError> {
+        let states = read_compacted(&self.kafka, &format!("{prefix}.__state"))?;
+        let source = |value: &Vec<u8>| {
+            let state: serde_json::Value = serde_json::from_slice(value).ok()?;
+            let text = |name: &str| Some(state.get(name)?.as_str()?.to_owned());
+            Some((text("system_identifier")?, text("database")?))
+        };
+        Ok(states.values().filter_map(source).collect())
+    }
 }
