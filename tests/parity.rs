@@ -78,6 +78,9 @@ const EVERY_DAY: &[&str] = &[
     "types_no_schema",
 ];
 
+/// Cases whose SQL PostgreSQL 14 does not understand.
+const NOT_ON_14: &[&str] = &["types_array_unsupported"];
+
 /// Seeds for every day.
 const SEEDS_EVERY_DAY: u64 = 4;
 
@@ -129,7 +132,9 @@ fn ours_is_debezium_everywhere() {
             .iter()
             .filter(|case| is_possible(case) && number("CASES", 1) > 0)
             .filter(|case| version == 15 || scalar(&case.name))
-            .filter(|case| case.versions().iter().any(|known| *known <= version))
+            // The packages of the others have no PostGIS, and some SQL came with 15.
+            .filter(|case| version == 15 || !case.name.contains("postgis"))
+            .filter(|case| version >= 15 || !NOT_ON_14.contains(&&*case.name))
             .map(Script::of_case)
             .collect();
         scripts.extend(seeds.clone().map(generator::script));

@@ -275,22 +275,29 @@ fn rounded_half_up(mut plain: Vec<u8>, scale: usize) -> Vec<u8> {
         return plain;
     }
     plain.truncate(kept);
-    if !up {
-        return plain;
+    if up {
+        increment(&mut plain);
+    } else if plain.iter().all(|byte| !matches!(byte, b'1'..=b'9')) {
+        // Nothing is left of a negative number but its sign.
+        plain.retain(|byte| *byte != b'-');
     }
+    plain
+}
+
+/// Adds one to the last digit.
+fn increment(plain: &mut Vec<u8>) {
     for digit in plain.iter_mut().rev() {
         match digit {
             b'9' => *digit = b'0',
             b'0'..=b'8' => {
                 *digit += 1;
-                return plain;
+                return;
             }
             _ => {}
         }
     }
     let sign = usize::from(plain.first() == Some(&b'-'));
     plain.insert(sign, b'1');
-    plain
 }
 
 pub(super) fn binary_text(mode: BinaryMode, bytes: &[u8], out: &mut Vec<u8>) {
@@ -532,4 +539,19 @@ fn sparse_vector(text: &[u8], spelling: Spelling, out: &mut Vec<u8>) -> Result<(
     out.extend_from_slice(&pairs);
     out.extend_from_slice(b"]}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded_half_up;
+
+    #[test]
+    fn money_that_is_rounded_to_nothing_has_no_sign() {
+        for (text, scale, expected) in
+            [("-0.01", 0, "0"), ("-0.50", 0, "-1"), ("9.99", 1, "10.0"), ("-0.04", 1, "0.0")]
+        {
+            let rounded = rounded_half_up(text.into(), scale);
+            assert_eq!(String::from_utf8(rounded).unwrap(), expected, "{text}");
+        }
+    }
 }
