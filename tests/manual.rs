@@ -18,10 +18,12 @@ use std::fs;
 use std::path::Path;
 
 use cdc_agent::config::properties;
+use cdc_agent::config::properties::Program;
 use cdc_agent::config::properties::Property;
 use cdc_agent::config::properties::Support;
 
 const PAGE: &str = "docs/properties.md";
+const SINK_PAGE: &str = "docs/sink-properties.md";
 
 const HEAD: &str = "# Properties
 
@@ -36,6 +38,35 @@ how and why. Whatever is not in this list is refused with the nearest name: noth
 
 This page is written from `src/config/properties/table.rs`.
 ";
+
+const SINK_HEAD: &str = "# Properties of cdc-sink
+
+Every property of the [companion](sink.md) by subject, with its values and its default. They are given \
+in a TOML file or Java properties (`--config`), in the environment (`batch.records` as \
+`CDC_SINK_BATCH_RECORDS`), as `--set NAME=VALUE`, or by a flag; what stands later in this list of \
+ways wins. A name that ends in `.*` stands for all that begin so. Whatever is not in this list is \
+refused with the nearest name.
+
+`cdc-sink config` prints them with the values that hold. Those of the agent: [properties](properties.md).
+
+This page is written from `src/config/properties/sink_table.rs`.
+";
+
+/// The companion's page: every property is ours, and there is one set of defaults.
+fn sink_page() -> String {
+    let mut page = SINK_HEAD.to_owned();
+    for subject in Program::Sink.subjects() {
+        write!(page, "\n## {}\n\n", subject.title).unwrap();
+        page.push_str("| Property | Values | Default | |\n|---|---|---|---|\n");
+        for property in subject.properties {
+            let Property { name, meaning, .. } = property;
+            assert!(property.support == Support::Ours && property.debezium.is_none(), "{name}");
+            let (values, default) = (property.kind.expected(), default(property));
+            writeln!(page, "| `{name}` | {values} | {default} | {meaning} |").unwrap();
+        }
+    }
+    page
+}
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
@@ -91,13 +122,14 @@ fn default(property: &Property) -> String {
 }
 
 #[test]
-fn the_page_of_properties_is_the_table() {
-    let page = page();
-    if std::env::var_os("UPDATE_MANUAL").is_some() {
-        fs::write(PAGE, &page).unwrap();
+fn the_pages_of_properties_are_the_tables() {
+    for (path, page) in [(PAGE, page()), (SINK_PAGE, sink_page())] {
+        if std::env::var_os("UPDATE_MANUAL").is_some() {
+            fs::write(path, &page).unwrap();
+        }
+        let found = fs::read_to_string(path).unwrap_or_default();
+        assert!(found == page, "{path} is old: UPDATE_MANUAL=1 cargo test --test manual");
     }
-    let found = fs::read_to_string(PAGE).unwrap_or_default();
-    assert!(found == page, "{PAGE} is old: UPDATE_MANUAL=1 cargo test --test manual");
 }
 
 const DIFFERENCES: &str = "docs/differences.md";
@@ -175,10 +207,19 @@ fn messages_of_the_manual_exist() {
     let mut source = String::new();
     all_source(Path::new("src"), &mut source);
     let mut wrong = Vec::new();
-    let rows =
-        [rows(OPERATIONS, "What the log says"), rows(OPERATIONS, "What it refuses")].concat();
-    assert!(rows.len() > 20, "{rows:#?}");
-    for row in rows {
+    let headings = [
+        "What the log says",
+        "What it refuses",
+        "What cdc-sink's log says",
+        "What cdc-sink refuses",
+    ];
+    let mut all = Vec::new();
+    for heading in headings {
+        let rows = rows(OPERATIONS, heading);
+        assert!(rows.len() > 5, "{heading}: {rows:#?}");
+        all.extend(rows);
+    }
+    for row in all {
         let message = row[0].trim_matches('`');
         // An ellipsis stands for a name or a number.
         for piece in message.split('…').map(str::trim).filter(|piece| piece.len() > 3) {
@@ -298,13 +339,14 @@ fn documents() -> Vec<std::path::PathBuf> {
 
 #[test]
 fn metrics_of_the_manual_exist_and_all_are_in_it() {
-    let source = ["src/telemetry/metrics.rs", "src/agent.rs"]
+    let source = ["src/telemetry/metrics.rs", "src/telemetry/sink_metrics.rs", "src/agent.rs"]
         .map(|path| fs::read_to_string(path).unwrap())
         .concat();
     let named = |text: &str| -> BTreeSet<String> {
         let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let is_ours = |name: &str| name.starts_with("cdc_agent_") || name.starts_with("cdc_sink_");
         text.split(|c| !word(c))
-            .filter(|name| name.starts_with("cdc_agent_") && !name.ends_with('_'))
+            .filter(|name| is_ours(name) && !name.ends_with('_'))
             .map(str::to_owned)
             .collect()
     };
@@ -319,16 +361,32 @@ fn metrics_of_the_manual_exist_and_all_are_in_it() {
 #[test]
 fn properties_that_pages_name_exist() {
     let mut wrong = Vec::new();
-    let families =
-        ["slot.", "publication.", "table.", "snapshot.", "topic.", "database.", "offset."];
-    for path in documents().iter().filter(|path| !path.ends_with("properties.md")) {
+    let families = [
+        "slot.",
+        "publication.",
+        "table.",
+        "snapshot.",
+        "topic.",
+        "topics.",
+        "database.",
+        "offset.",
+        "duckdb.",
+        "group.",
+        "delete.",
+        "errors.",
+        "key.change.",
+    ];
+    let is_generated = |path: &Path| [PAGE, SINK_PAGE].iter().any(|page| path.ends_with(page));
+    for path in documents().iter().filter(|path| !is_generated(path)) {
         for word in quoted(path) {
             let name = word.split(['=', ' ']).next().unwrap_or_default();
             let is_name =
                 name.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '*' | '-'));
             if is_name
                 && families.iter().any(|family| name.starts_with(family))
-                && properties::find(name).is_none()
+                && [Program::Agent, Program::Sink]
+                    .iter()
+                    .all(|program| program.find(name).is_none())
             {
                 wrong.push(format!("{}: {name}", path.display()));
             }
