@@ -273,3 +273,31 @@ fn too_many_tables_are_refused_if_that_is_asked_for() {
     assert_eq!(status, Some(78), "{log}");
     assert!(log.contains("2 tables would be captured, expected at most 1"), "{log}");
 }
+
+#[test]
+fn partitions_of_their_own_names_are_taken_in_once() {
+    let case = Case::new("leaves");
+    case.execute("CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id)");
+    case.execute("CREATE TABLE leaf_1 PARTITION OF root FOR VALUES FROM (0) TO (100)");
+    for (start, id) in [1, 2].into_iter().zip(3..) {
+        if start == 2 {
+            case.execute("CREATE TABLE leaf_2 PARTITION OF root FOR VALUES FROM (100) TO (200)");
+        }
+        let mut agent = case.spawn(&["publish.via.partition.root=false"]);
+        case.wait_until_streaming();
+        case.execute(&format!("INSERT INTO root VALUES ({}1)", id - 3));
+        case.execute(&format!("INSERT INTO t VALUES ({id}, 'end')"));
+        process::wait_until(PATIENCE, "the last record", || {
+            case.records().last().is_some_and(|(_, _, last)| *last == id)
+        });
+        assert!(agent.terminate(PATIENCE).success());
+        process::wait_until(PATIENCE, "the slot to be free", || {
+            case.slot("active").as_deref() != Some("true")
+        });
+        let log = agent.log();
+        assert!(!log.contains("cannot be changed"), "{log}");
+    }
+    let values = case.values();
+    let of = |topic: &str| values.iter().filter(|record| record["topic"] == topic).count();
+    assert_eq!((of("p.public.root"), of("p.public.leaf_1")), (0, 2));
+}

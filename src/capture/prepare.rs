@@ -356,8 +356,8 @@ fn mend_publication(
     candidates: &[Candidate],
 ) -> Result<(), SourceError> {
     let name = &settings.publication;
-    let published = publication::published_tables(sql, name)?;
-    let has = |table: &TableName| published.iter().any(|known| known.name == *table);
+    let published = publication::members(sql, name)?;
+    let has = |table: &TableName| published.contains(table);
     for table in candidates.iter().filter(|table| has(&table.name)) {
         if let Some(reason) = &table.unusable {
             sql.execute(&publication::remove_command(name, &table.name))?;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::script::Script;
 
 /// How long either may take to start, or to publish a part.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Nothing more comes when nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(3);

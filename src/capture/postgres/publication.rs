@@ -112,6 +112,25 @@ pub fn published_tables(sql: &Sql, publication: &str) -> Result<Vec<PublishedTab
         .collect())
 }
 
+/// Tables that were added to a publication by their names: a partitioned one is among them also
+/// where its partitions are published in its place.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn members(sql: &Sql, publication: &str) -> Result<Vec<TableName>, SourceError> {
+    let rows = sql.query(
+        "SELECT n.nspname::text, c.relname::text FROM pg_publication p \
+         JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1 ORDER BY 1, 2",
+        &[&publication],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect())
+}
+
 /// Roots, branches and leaves of these tables' partition trees that are not among them, with all of
 /// their rows and columns, if rows are to be read under every name that they have; otherwise none.
 ///
