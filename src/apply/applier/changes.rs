@@ -100,6 +100,14 @@ impl Applier {
     pub(super) fn apply(&mut self, event: &Event<'_>, force: bool) -> Result<Pushed, TableProblem> {
         let is_ours = event.record.position()?.is_some();
         let is_read = event.position.commit_lsn == Lsn::ZERO;
+        if self.is_unknown_truncate(event) {
+            // Rows below it may still come in other partitions, and with them the table.
+            if !force && !self.others_have_passed(event, event.position)? {
+                return Ok(Pushed::Waits);
+            }
+            self.raise_watermark(event);
+            return Ok(Pushed::Taken);
+        }
         let fitted = self.fit(event)?;
         let Some(known) = self.tables.get(event.table) else { return Ok(Pushed::Taken) };
         let (target, epoch) = (Arc::clone(&known.target), known.epoch);
@@ -123,6 +131,14 @@ impl Applier {
             self.raise_watermark(event);
         }
         Ok(Pushed::Taken)
+    }
+
+    /// A TRUNCATE has no key, so that an embedded schema does not say how rows of a table are told
+    /// apart that is not there yet.
+    fn is_unknown_truncate(&self, event: &Event<'_>) -> bool {
+        event.envelope.operation == Operation::Truncate
+            && event.envelope.schema.is_some()
+            && !self.tables.contains_key(event.table)
     }
 
     pub(super) fn change(

@@ -13,12 +13,28 @@ use crate::apply::error::ApplyError;
 use crate::apply::merge::Target;
 use crate::apply::merge::target;
 use crate::apply::merge::version::Version;
+use crate::envelope::Operation;
 use crate::table::TableName;
 
 impl Applier {
     /// Finds the record's version and makes its table fit it.
     pub(super) fn fit(&mut self, event: &Event<'_>) -> Result<Fitted, TableProblem> {
         let (record, envelope) = (event.record, event.envelope);
+        if let Some(known) = self.tables.get(event.table) {
+            if envelope.operation == Operation::Truncate {
+                // It has neither a row nor a key, and says nothing of columns.
+                tables::check_owner(known, envelope.source.name.as_ref())?;
+                let version = Arc::new(Version::of_target(&known.target));
+                return Ok(Fitted::of_no_row(version, &known.target));
+            }
+            if known.target.is_keyed() && record.key.is_none() {
+                return Err(RecordProblem::new(format!(
+                    "it has no key, and rows of table {} are told apart by one",
+                    event.table
+                ))
+                .into());
+            }
+        }
         let said = self.versions.find(record, envelope, event.table, &mut *self.schemas)?;
         if let (Some(version), Some(known)) = (&said, self.tables.get(event.table))
             && let Some(fitted) = self.versions.fitted(version, &known.target)

@@ -53,6 +53,13 @@ pub(super) struct Fitted {
     generation: u64,
 }
 
+impl Fitted {
+    /// For a record without a row.
+    pub(super) fn of_no_row(version: Arc<Version>, target: &Target) -> Self {
+        Fitted { version, places: Arc::from([]), generation: target.generation }
+    }
+}
+
 /// The text of an embedded schema, and what it says.
 type Embedded = (Box<str>, Arc<Version>);
 

@@ -54,6 +54,12 @@ impl Applier {
             return Ok(OldKey::DoneBefore);
         }
         if force || self.others_have_passed(event, position)? {
+            // Another process may have put it aside between the two questions.
+            if has_row && let Some(moved) = self.warehouse.moved(target.id, position)? {
+                self.fill_from(&moved, target, cells);
+                self.moved_taken.push((target.id, position));
+                return Ok(OldKey::Found(None));
+            }
             tracing::warn!(
                 table = %event.table, position = %event.position,
                 "values of a row with a new key were never received; the row is marked"
@@ -106,7 +112,7 @@ impl Applier {
 
     /// Whether every other partition of the topic is past a position, so that nothing of it can
     /// come any more.
-    fn others_have_passed(
+    pub(super) fn others_have_passed(
         &mut self,
         event: &Event<'_>,
         position: Position,

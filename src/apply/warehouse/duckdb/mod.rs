@@ -105,6 +105,17 @@ impl DuckDb {
         Reader::new(Arc::clone(&self.shared))
     }
 
+    /// Runs any SQL: tests put a file into a state that it could be found in.
+    ///
+    /// # Errors
+    ///
+    /// What DuckDB says.
+    #[doc(hidden)]
+    pub fn execute_for_tests(&mut self, sql: &str) -> Result<(), WarehouseError> {
+        let done = self.connection()?.execute(sql);
+        done.map(drop).map_err(|fault| WarehouseError::Data { message: fault.message })
+    }
+
     /// The connection; the file is opened again if it has failed.
     fn connection(&mut self) -> Result<&Connection, WarehouseError> {
         if self.connection.is_none() {

@@ -1,0 +1,204 @@
+//! One `cdc-sink` process.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use cdc_testkit::http;
+use cdc_testkit::http::Answer;
+use cdc_testkit::process;
+use cdc_testkit::process::Daemon;
+use tempfile::TempDir;
+
+/// How long a run with `--once` may take on a busy machine.
+const ONCE: Duration = Duration::from_secs(180);
+
+/// What a sink is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkOptions {
+    brokers: String,
+    topics: String,
+    group: String,
+    to: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl SinkOptions {
+    pub(crate) fn new(brokers: &str, topics: &str, to: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            topics: topics.to_owned(),
+            group: "warehouse".to_owned(),
+            to: to.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Another consumer group.
+    #[must_use]
+    pub(crate) fn group(mut self, group: &str) -> Self {
+        self.group = group.to_owned();
+        self
+    }
+
+    /// `--set NAME=VALUE`.
+    #[must_use]
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend(["--set".to_owned(), format!("{name}={value}")]);
+        self
+    }
+
+    /// A variable of its environment.
+    #[must_use]
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A rule of the companion is turned off; none if the name is empty.
+    #[must_use]
+    pub(crate) fn broken(self, rule: &str) -> Self {
+        if rule.is_empty() { self } else { self.variable("CDC_SINK_BROKEN", rule) }
+    }
+
+    /// Runs until everything is applied that the topics hold, and ends well.
+    #[track_caller]
+    pub(crate) fn once(&self) -> String {
+        let ended = self.run(&["--once"]);
+        assert_eq!(ended.code, Some(0), "exit status of --once, with the log:\n{}", ended.log);
+        ended.log
+    }
+
+    /// Runs with `--once` and gives how it ended.
+    #[track_caller]
+    pub(crate) fn try_once(&self) -> Ended {
+        self.run(&["--once"])
+    }
+
+    /// Applies the dead letters again; gives what it says.
+    #[track_caller]
+    pub(crate) fn replay(&self) -> String {
+        let ended = self.run(&["replay"]);
+        assert_eq!(ended.code, Some(0), "exit status of replay, with the log:\n{}", ended.log);
+        ended.stdout
+    }
+
+    #[track_caller]
+    fn run(&self, more: &[&str]) -> Ended {
+        let mut sink = Sink::spawn(self.clone(), more);
+        let mut daemon = sink.daemon.take().expect("it was started");
+        let code = daemon.wait_exit(ONCE).code();
+        Ended { code, log: daemon.log(), stdout: daemon.stdout() }
+    }
+}
+
+/// How a sink ended by itself.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
+    pub(crate) stdout: String,
+}
+
+impl Ended {
+    /// The status is this one, and the log holds all of these.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "exit status, with the log:\n{}", self.log);
+        for part in parts {
+            assert!(self.log.contains(part), "the log lacks {part:?}:\n{}", self.log);
+        }
+    }
+}
+
+/// A running sink, or what is left of it. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    options: SinkOptions,
+    daemon: Option<Daemon>,
+    dir: TempDir,
+    port: u16,
+}
+
+impl Sink {
+    /// Starts it.
+    pub(crate) fn start(options: SinkOptions) -> Self {
+        Self::spawn(options, &[])
+    }
+
+    fn spawn(options: SinkOptions, more: &[&str]) -> Self {
+        let dir = process::scratch_dir("sink");
+        let mut sink = Self { options, daemon: None, dir, port: process::free_port() };
+        sink.launch(more);
+        sink
+    }
+
+    fn launch(&mut self, more: &[&str]) {
+        let mut command: Command = process::command(PathBuf::from(env!("CARGO_BIN_EXE_cdc-sink")));
+        for (name, _) in std::env::vars() {
+            if name.starts_with("PG") || name.starts_with("CDC_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("HOME", self.dir.path()).current_dir(self.dir.path());
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        command.args(more);
+        let options = &self.options;
+        command.args(["--brokers", &options.brokers, "--topics", &options.topics]);
+        command.args(["--group", &options.group, "--to", &options.to]);
+        let http = format!("127.0.0.1:{}", self.port);
+        command.args(["--http", if more.is_empty() { &http } else { "none" }]);
+        command.args(&options.arguments);
+        self.daemon = Some(Daemon::spawn("sink", command, self.dir.path()));
+    }
+
+    /// Starts it again after it was killed or stopped.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.daemon.is_none(), "it runs already");
+        self.launch(&[]);
+    }
+
+    /// SIGKILL.
+    #[track_caller]
+    pub(crate) fn kill(&mut self) {
+        self.daemon.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM; it has to end with status 0.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let status = daemon.terminate(Duration::from_secs(60));
+        assert_eq!(status.code(), Some(0), "after SIGTERM; its log ends:\n{}", daemon.log_tail());
+    }
+
+    /// Its process.
+    #[track_caller]
+    pub(crate) fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("it runs")
+    }
+
+    /// Ends the test if it has ended by itself.
+    #[track_caller]
+    pub(crate) fn assert_running(&mut self) {
+        let daemon = self.daemon.as_mut().expect("it was started");
+        if let Some(status) = daemon.exit_status() {
+            panic!("the sink has ended with {status}; its log ends:\n{}", daemon.log_tail());
+        }
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read(self.dir.path().join("sink.err")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// One scrape; `None` if nobody answers.
+    pub(crate) fn metrics(&self) -> Option<Answer> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        http::get(&url).ok().filter(Answer::is_success)
+    }
+}
