@@ -18,6 +18,7 @@ use crate::apply::error::ApplyError;
 use crate::apply::settings::ApplySettings;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
+use crate::position::Position;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::SinkMetrics;
@@ -81,6 +82,8 @@ pub struct BatchLoop<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     offset: i64,
+    /// Of the record that waits: what it waits for is older.
+    position: Position,
     since: Instant,
     tried: Instant,
 }
@@ -200,7 +203,9 @@ impl<'a> BatchLoop<'a> {
                 self.consumer.pause(&partition)?;
                 let now = Instant::now();
                 tracing::debug!(topic = %partition.0, partition = partition.1, offset, "waits");
-                self.waiting.insert(partition, Waiting { offset, since: now, tried: now });
+                let position = self.applier.waits_at();
+                self.waiting
+                    .insert(partition, Waiting { offset, position, since: now, tried: now });
             }
         }
         self.around.metrics.waiting.set(i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
@@ -219,14 +224,21 @@ impl<'a> BatchLoop<'a> {
             .map(|(partition, waiting)| (partition.clone(), *waiting))
             .collect();
         for (partition, waiting) in due {
+            // Partitions may have gone while another was tried.
+            if !self.waiting.contains_key(&partition) {
+                continue;
+            }
             // What has come since is in the warehouse, where it is looked for.
             self.commit()?;
             self.waiting.remove(&partition);
             self.consumer.resume(&partition, waiting.offset)?;
-            let record = self.next_of(&partition, waiting.offset)?;
+            let record = self.next_of(&partition, waiting)?;
             let Some(record) = record else { continue };
-            let force = waiting.since.elapsed() >= self.settings.key_change_wait
-                || (self.once && self.others_are_done(&partition)?);
+            // What an older one waits for may be what this one waits for, too.
+            let oldest = self.waiting.values().all(|other| other.position >= waiting.position);
+            let force = oldest
+                && (waiting.since.elapsed() >= self.settings.key_change_wait
+                    || (self.once && self.others_are_done(&partition)?));
             self.record(record, force)?;
             if let Some(again) = self.waiting.get_mut(&partition) {
                 again.since = waiting.since;
@@ -240,7 +252,7 @@ impl<'a> BatchLoop<'a> {
     fn next_of(
         &mut self,
         partition: &Partition,
-        offset: i64,
+        waiting: Waiting,
     ) -> Result<Option<Record>, ApplyError> {
         let began = Instant::now();
         while began.elapsed() < WAITING_INTERVAL * 10 {
@@ -248,7 +260,7 @@ impl<'a> BatchLoop<'a> {
                 Polled::Record(record)
                     if record.topic == partition.0 && record.partition == partition.1 =>
                 {
-                    if record.offset == offset {
+                    if record.offset == waiting.offset {
                         return Ok(Some(record));
                     }
                 }
@@ -262,9 +274,9 @@ impl<'a> BatchLoop<'a> {
             }
         }
         // Not fetched yet: it is tried again from the same place.
-        let now = Instant::now();
         self.consumer.pause(partition)?;
-        self.waiting.insert(partition.clone(), Waiting { offset, since: now, tried: now });
+        let again = Waiting { tried: Instant::now(), ..waiting };
+        self.waiting.insert(partition.clone(), again);
         Ok(None)
     }
 

@@ -161,14 +161,14 @@ pub(crate) const CASES: &[Case] = &[
          CREATE TABLE swapped (id int PRIMARY KEY, a text, b text); INSERT INTO swapped VALUES (1, 'a', 'b');
          CREATE TABLE again (id int PRIMARY KEY, a text); INSERT INTO again VALUES (1, 'a');
          CREATE TABLE random (id int PRIMARY KEY); INSERT INTO random VALUES (1);
+         CREATE TABLE unsaid (id int PRIMARY KEY); INSERT INTO unsaid VALUES (1);
          CREATE TABLE computed (id int PRIMARY KEY, a int); INSERT INTO computed VALUES (1, 7);
          CREATE TABLE readded (id int PRIMARY KEY, a text); INSERT INTO readded VALUES (1, 'first')",
         changes: &[
             "ALTER TABLE added ADD b int DEFAULT 7, ADD c text, ADD d varchar(9) DEFAULT 'd', \
                  ADD e timestamptz DEFAULT '2020-01-01 00:00:00+00', ADD f boolean DEFAULT true",
             "INSERT INTO added (id, a) VALUES (3, 'new')", "UPDATE added SET a = 'new' WHERE id = 1",
-            "ALTER TABLE added2 ADD d numeric(5,1) DEFAULT 1.5, ADD g bytea DEFAULT '\\x01ff', \
-                 ADD h int[] DEFAULT '{1,NULL}', ADD i jsonb DEFAULT '{\"a\": 1}', \
+            "ALTER TABLE added2 ADD d numeric(5,1) DEFAULT 1.5, ADD i jsonb DEFAULT '{\"a\": 1}', \
                  ADD j interval DEFAULT '1 day', ADD k uuid DEFAULT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
             "INSERT INTO added2 (id, a) VALUES (3, 'new')", "UPDATE added2 SET a = 'new' WHERE id = 1",
             "ALTER TABLE dropped DROP b", "INSERT INTO dropped VALUES (2, 'c')",
@@ -190,6 +190,8 @@ pub(crate) const CASES: &[Case] = &[
             "ALTER TABLE again ADD b int", "INSERT INTO again VALUES (2, 'b', 2)",
             "ALTER TABLE again DROP b", "INSERT INTO again VALUES (3, 'c')",
             "ALTER TABLE again ADD c int DEFAULT 3", "INSERT INTO again VALUES (4, 'd', 4)",
+            "ALTER TABLE unsaid ADD g bytea DEFAULT '\\x01ff', ADD h int[] DEFAULT '{1,NULL}'",
+            "INSERT INTO unsaid VALUES (2)",
             "ALTER TABLE random ADD u float8 DEFAULT random()", "INSERT INTO random VALUES (2)",
             "ALTER TABLE computed ALTER a TYPE text USING 'n' || a", "INSERT INTO computed VALUES (2, 'm')",
             "ALTER TABLE readded DROP a; ALTER TABLE readded ADD a text DEFAULT 'second'",
@@ -197,7 +199,7 @@ pub(crate) const CASES: &[Case] = &[
         ],
         tables: &["columns.added", "columns.dropped", "columns.widened", "columns.again"],
         exact: &["columns.added2", "columns.widened2", "columns.renamed", "columns.swapped"],
-        marked: &[("random", "default"), ("computed", "type"), ("readded", "again")],
+        marked: &[("random", "default"), ("unsaid", "default"), ("computed", "type"), ("readded", "again")],
     },
     Case {
         name: PLAIN_ONLY,

@@ -68,6 +68,9 @@ impl SinkOptions {
     pub(crate) fn once(&self) -> String {
         let ended = self.run(&["--once"]);
         assert_eq!(ended.code, Some(0), "exit status of --once, with the log:\n{}", ended.log);
+        for line in ended.log.lines().filter(|line| line.contains("WARN")) {
+            println!("{}: {line}", self.to);
+        }
         ended.log
     }
 

@@ -59,6 +59,7 @@ impl Applier {
         }
         self.done.latest_commit_ms = self.done.latest_commit_ms.max(envelope.source.ts_ms);
         let event = Event { record, envelope: &envelope, table: &table, position, partition };
+        self.waits_at = position;
         self.apply(&event, force)
     }
 

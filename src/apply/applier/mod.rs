@@ -146,6 +146,8 @@ pub struct Applier {
     moved_taken: Vec<(TableId, Position)>,
     state: Vec<(String, Option<String>)>,
     done: Done,
+    /// Position of the record that was last told to wait.
+    waits_at: Position,
 }
 
 impl Applier {
@@ -183,6 +185,7 @@ impl Applier {
             moved_taken: Vec::new(),
             state: Vec::new(),
             done: Done::default(),
+            waits_at: Position::default(),
         };
         applier.reload()?;
         Ok(applier)
@@ -265,6 +268,11 @@ impl Applier {
     /// How many records wait to be committed, and how many bytes they have.
     pub fn pending(&self) -> (usize, usize) {
         (self.records.len(), self.bytes)
+    }
+
+    /// Position of the record that was last told to wait.
+    pub fn waits_at(&self) -> Position {
+        self.waits_at
     }
 
     /// Something waits to be committed.

@@ -34,7 +34,8 @@ pub struct Shape {
 pub struct ShapeColumn {
     /// Name.
     pub name: String,
-    /// Number in the catalog, while the catalog still agrees with the log about this column.
+    /// Number in the catalog, while the catalog still agrees with the log about all columns: a
+    /// name may be another column's by then.
     pub attnum: Option<i16>,
     /// Type.
     pub type_oid: Oid,
@@ -56,6 +57,7 @@ impl Shape {
     /// A column that the catalog no longer has is optional and without default, and a key column
     /// that the message does not carry leaves the key: what Debezium does.
     pub fn of_relation(relation: &Relation<'_>, facts: Option<&TableFacts>) -> Self {
+        let numbered = facts.is_some_and(|facts| is_same(relation, facts));
         let columns = relation
             .columns
             .iter()
@@ -64,7 +66,7 @@ impl Shape {
                 let same_type = known.filter(|known| known.type_oid == column.type_oid);
                 ShapeColumn {
                     name: column.name.to_owned(),
-                    attnum: known.map(|known| known.attnum),
+                    attnum: known.filter(|_| numbered).map(|known| known.attnum),
                     type_oid: column.type_oid,
                     type_modifier: column.type_modifier,
                     type_name: same_type.map(|known| known.type_name.clone()).unwrap_or_default(),
@@ -127,4 +129,21 @@ impl Shape {
         self.key = key;
         self
     }
+}
+
+/// Whether the catalog has the message's columns and no other, in number, order, name and type.
+/// Generated ones need not be published.
+fn is_same(relation: &Relation<'_>, facts: &TableFacts) -> bool {
+    let is_sent = |name: &String| relation.columns.iter().any(|column| column.name == name);
+    let mut columns = relation.columns.iter();
+    let same = facts.columns.iter().filter(|known| !known.generated || is_sent(&known.name)).all(
+        |known| {
+            columns.next().is_some_and(|column| {
+                known.name == column.name
+                    && known.type_oid == column.type_oid
+                    && known.type_modifier == column.type_modifier
+            })
+        },
+    );
+    same && columns.next().is_none()
 }

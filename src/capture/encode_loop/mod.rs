@@ -333,19 +333,21 @@ impl<'a> Encoder<'a> {
 
     /// Takes in what a relation means from here on.
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), CaptureError> {
-        let facts = match self.facts.remove(&relation.id) {
-            Some(facts) if agrees(&facts, relation) => Some(facts),
-            _ => {
-                let mut found = catalog_query::tables(&self.around.sql, &[relation.id])?;
-                // Debezium keeps a type as it was when it met it, an enumeration's labels too.
-                let fresh = self.around.settings.values.fidelity == Fidelity::Exact;
-                let oids = relation.columns.iter().map(|column| column.type_oid);
-                let oids: Vec<Oid> =
-                    oids.filter(|oid| fresh || self.types.get(*oid).is_none()).collect();
-                catalog_query::load_types(&self.around.sql, oids, &mut self.types)?;
-                found.remove(&relation.id)
-            }
-        };
+        // The catalog is asked even if it agreed before: a column that was dropped and added again
+        // has its name and another number.
+        let known = self.facts.remove(&relation.id).filter(|facts| agrees(facts, relation));
+        let mut found = catalog_query::tables(&self.around.sql, &[relation.id])?;
+        let found = found.remove(&relation.id);
+        if known.is_none() || found != known {
+            // Debezium keeps a type as it was when it met it, an enumeration's labels too.
+            let fresh = self.around.settings.values.fidelity == Fidelity::Exact;
+            let oids = relation.columns.iter().map(|column| column.type_oid);
+            let oids: Vec<Oid> =
+                oids.filter(|oid| fresh || self.types.get(*oid).is_none()).collect();
+            catalog_query::load_types(&self.around.sql, oids, &mut self.types)?;
+        }
+        // Of a table that is gone, what was known says more than nothing.
+        let facts = found.or(known);
         let shape = Shape::of_relation(relation, facts.as_ref());
         let captured = self.around.settings.tables.allows(&shape.table);
         let table = if captured {

@@ -60,9 +60,12 @@ impl Relations {
 
 /// Whether the catalog's columns are still those of the message: name, type and order.
 pub(super) fn agrees(facts: &TableFacts, relation: &Relation<'_>) -> bool {
-    relation.columns.iter().all(|column| {
-        facts.column(column.name).is_some_and(|known| {
-            known.type_oid == column.type_oid && known.type_modifier == column.type_modifier
+    let is_named = |name: &String| relation.columns.iter().any(|column| column.name == name);
+    let known: Vec<_> = facts.columns.iter().filter(|known| is_named(&known.name)).collect();
+    known.len() == relation.columns.len()
+        && known.iter().zip(&relation.columns).all(|(known, column)| {
+            known.name == column.name
+                && known.type_oid == column.type_oid
+                && known.type_modifier == column.type_modifier
         })
-    })
 }
