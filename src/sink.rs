@@ -161,13 +161,14 @@ impl Opener {
                 });
                 let warehouse =
                     PostgresWarehouse::open(connect, runtime.clone(), name, config.delete_mode)?;
-                Ok(Box::new(warehouse))
+                Ok(Box::new(warehouse.with_broken_rules(config.broken)))
             }),
             WarehousePlace::DuckDb(path) => {
                 let settings = duckdb::Settings {
                     memory_limit: config.duckdb_memory,
                     threads: config.duckdb_threads,
                     delete_mode: config.delete_mode,
+                    broken: config.broken,
                     ..duckdb::Settings::new(path)
                 };
                 let reader = Arc::clone(&self.reader);

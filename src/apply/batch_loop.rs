@@ -16,6 +16,7 @@ use crate::apply::consumer::Consumer;
 use crate::apply::consumer::Polled;
 use crate::apply::error::ApplyError;
 use crate::apply::settings::ApplySettings;
+use crate::apply::settings::Death;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
 use crate::position::Position;
@@ -382,8 +383,10 @@ impl<'a> BatchLoop<'a> {
             let offsets: Vec<_> = self.applied.iter().map(|(p, at)| (p.clone(), *at)).collect();
             self.consumer.show_offsets(&offsets, true);
         }
+        self.die_at(Death::BeforeLoad);
         let began = Instant::now();
         let done = self.applier.commit()?;
+        self.die_at(Death::AfterLoad);
         let metrics = self.around.metrics;
         metrics.batches.inc();
         metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
@@ -392,6 +395,13 @@ impl<'a> BatchLoop<'a> {
         self.around.health.set_ready("warehouse", Ok(()));
         self.around.health.set_phase("applying");
         Ok(())
+    }
+
+    /// For tests: the process ends here without a word.
+    fn die_at(&self, place: Death) {
+        if self.settings.broken.dies == Some(place) {
+            std::process::abort();
+        }
     }
 
     fn note(&self, done: &Done) {

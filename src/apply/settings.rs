@@ -27,6 +27,45 @@ pub struct BrokenApply {
     /// Offsets are committed to Kafka before the data, and those of the warehouse are not
     /// looked at.
     pub offsets_first: bool,
+    /// The process dies at this point of its first batch.
+    pub dies: Option<Death>,
+}
+
+/// Where a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// A batch is ready, and nothing of it is in the warehouse.
+    BeforeLoad,
+    /// The warehouse has it, and nobody was told.
+    AfterLoad,
+}
+
+/// Variable of the environment that turns rules off, in builds for tests.
+const VARIABLE: &str = "CDC_TEST_BROKEN";
+
+impl BrokenApply {
+    /// What the environment says, in a build with debug assertions; otherwise every rule holds.
+    ///
+    /// # Panics
+    ///
+    /// A word is no rule: a test would prove nothing.
+    pub fn from_environment(environment: impl Fn(&str) -> Option<String>) -> Self {
+        let mut broken = BrokenApply::default();
+        let words = if cfg!(debug_assertions) { environment(VARIABLE) } else { None };
+        for word in words.as_deref().unwrap_or_default().split_whitespace() {
+            match word {
+                "raw_lsn" => broken.raw_lsn = true,
+                "without_watermark" => broken.without_watermark = true,
+                "offsets_first" => broken.offsets_first = true,
+                "without_tombstones" => broken.warehouse.without_tombstones = true,
+                "without_floor" => broken.warehouse.without_floor = true,
+                "dies_before_load" => broken.dies = Some(Death::BeforeLoad),
+                "dies_after_load" => broken.dies = Some(Death::AfterLoad),
+                _ => panic!("{VARIABLE}: {word} is no rule"),
+            }
+        }
+        broken
+    }
 }
 
 /// Settings.

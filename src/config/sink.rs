@@ -7,7 +7,9 @@ use regex::Regex;
 
 use crate::apply::consumer::ConsumerSettings;
 use crate::apply::settings::ApplySettings;
+use crate::apply::settings::BrokenApply;
 use crate::apply::settings::ErrorsTolerance;
+use crate::apply::warehouse::BrokenRules;
 use crate::apply::warehouse::DeleteMode;
 use crate::capture::postgres::SourceSettings;
 use crate::capture::postgres::conninfo::ConnInfo;
@@ -41,6 +43,8 @@ pub struct WarehouseConfig {
     pub place: WarehousePlace,
     /// What becomes of deleted rows.
     pub delete_mode: DeleteMode,
+    /// Rules that tests turn off.
+    pub broken: BrokenRules,
     /// Memory that DuckDB may use.
     pub duckdb_memory: String,
     /// Threads that DuckDB may use.
@@ -101,7 +105,7 @@ impl SinkConfig {
                 batch_bytes: count("batch.bytes"),
                 batch_time: millis("batch.time.ms"),
                 key_change_wait: millis("key.change.wait.ms"),
-                ..ApplySettings::default()
+                broken: BrokenApply::from_environment(&environment),
             },
             warehouse,
             startup: millis("startup.timeout.ms"),
@@ -157,6 +161,7 @@ pub fn warehouse_config(
                 "soft" => DeleteMode::Soft,
                 _ => DeleteMode::Hard,
             },
+            broken: BrokenApply::from_environment(environment).warehouse,
             duckdb_memory: raw.text("duckdb.memory.limit").to_owned(),
             duckdb_threads: u32::try_from(raw.number("duckdb.threads")).unwrap_or(2),
         }),

@@ -6,6 +6,7 @@ pub(crate) mod cases;
 pub(crate) mod compare;
 pub(crate) mod produce;
 pub(crate) mod process;
+pub(crate) mod records;
 pub(crate) mod scene;
 pub(crate) mod warehouse;
 

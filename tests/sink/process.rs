@@ -60,7 +60,7 @@ impl SinkOptions {
     /// A rule of the companion is turned off; none if the name is empty.
     #[must_use]
     pub(crate) fn broken(self, rule: &str) -> Self {
-        if rule.is_empty() { self } else { self.variable("CDC_SINK_BROKEN", rule) }
+        if rule.is_empty() { self } else { self.variable("CDC_TEST_BROKEN", rule) }
     }
 
     /// Runs until everything is applied that the topics hold, and ends well.

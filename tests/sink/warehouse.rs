@@ -7,6 +7,7 @@ use cdc_agent::apply::warehouse::duckdb::DuckDb;
 use cdc_agent::apply::warehouse::duckdb::Settings;
 use cdc_testkit::process;
 use cdc_testkit::servers::postgres::Postgres;
+use cdc_testkit::servers::postgres::session;
 use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -25,23 +26,30 @@ pub(crate) const KINDS: [Kind; 2] = [Kind::Postgres, Kind::DuckDb];
 /// An empty warehouse of a kind. A DuckDB file can be read while no sink runs.
 pub(crate) struct Store {
     pub(crate) kind: Kind,
-    server: &'static Postgres,
+    /// URI of the server, up to the database's name.
+    server: String,
     name: String,
     dir: TempDir,
 }
 
 impl Store {
-    pub(crate) fn new(kind: Kind, server: &'static Postgres, name: &str) -> Self {
+    pub(crate) fn new(kind: Kind, server: &Postgres, name: &str) -> Self {
         if kind == Kind::Postgres {
             server.create_database(name);
         }
-        Self { kind, server, name: name.to_owned(), dir: process::scratch_dir("warehouse") }
+        Self::existing(kind, server, name)
+    }
+
+    /// In a database that is there; the file of a DuckDB is new.
+    pub(crate) fn existing(kind: Kind, server: &Postgres, name: &str) -> Self {
+        let dir = process::scratch_dir("warehouse");
+        Self { kind, server: server.dsn(""), name: name.to_owned(), dir }
     }
 
     /// What `--to` takes.
     pub(crate) fn url(&self) -> String {
         match self.kind {
-            Kind::Postgres => self.server.dsn(&self.name),
+            Kind::Postgres => format!("{}{}", self.server, self.name),
             Kind::DuckDb => format!("duckdb:{}", self.path().display()),
         }
     }
@@ -73,7 +81,7 @@ impl Store {
     #[track_caller]
     pub(crate) fn query(&self, sql: &str) -> Vec<Row> {
         match self.kind {
-            Kind::Postgres => postgres_rows(self.server, &self.name, sql),
+            Kind::Postgres => rows_of(&self.url(), sql),
             Kind::DuckDb => self.duckdb_rows(sql),
         }
     }
@@ -88,7 +96,10 @@ impl Store {
     #[track_caller]
     pub(crate) fn execute(&self, sql: &str) {
         match self.kind {
-            Kind::Postgres => self.server.execute(&self.name, sql),
+            Kind::Postgres => {
+                let mut client = session(&self.url()).expect("the warehouse answers");
+                client.batch_execute(sql).unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+            }
             Kind::DuckDb => {
                 let mut warehouse = DuckDb::open(Settings::new(self.path())).expect("it opens");
                 warehouse.execute_for_tests(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
@@ -136,7 +147,12 @@ pub(crate) const PINNED: &str = "SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC
 /// Rows of a PostgreSQL.
 #[track_caller]
 pub(crate) fn postgres_rows(server: &Postgres, database: &str, sql: &str) -> Vec<Row> {
-    let mut client = server.client(database);
+    rows_of(&server.dsn(database), sql)
+}
+
+#[track_caller]
+fn rows_of(uri: &str, sql: &str) -> Vec<Row> {
+    let mut client = session(uri).unwrap_or_else(|error| panic!("{error:?}: {uri}"));
     client.batch_execute(PINNED).expect("every server knows these");
     let messages = client.simple_query(sql).unwrap_or_else(|error| panic!("{error:?}: {sql}"));
     let rows = messages.into_iter().filter_map(|message| match message {

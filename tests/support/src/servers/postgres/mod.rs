@@ -23,6 +23,15 @@ pub use binaries::bin_dir;
 pub use binaries::system_version;
 pub use options::PostgresOptions;
 
+/// A session by its URI, for who has no server at hand.
+///
+/// # Errors
+///
+/// Whatever the server or the socket says.
+pub fn session(uri: &str) -> Result<Client, postgres::Error> {
+    Client::connect(uri, NoTls)
+}
+
 /// How long a server may take to start, crash recovery included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -1,0 +1,307 @@
+//! Goal: what no source does on demand ends as it must in every warehouse: halves of a key change
+//! in the other order, records that cannot be applied, logs that are not what they were.
+//!
+//! Method: records made by hand in a real Kafka, `cdc-sink --once`, and what is in the warehouse.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic, in its helpers too"
+)]
+#![allow(clippy::print_stdout, reason = "progress is shown to a person")]
+
+mod run;
+mod sink;
+
+use sink::SinkOptions;
+use sink::Store;
+use sink::produce;
+use sink::produce::Made;
+use sink::records::LEFT_OUT;
+use sink::records::arrive;
+use sink::records::create;
+use sink::records::delete;
+use sink::records::leave;
+use sink::records::row;
+use sink::records::truncate;
+use sink::records::update;
+use sink::scene;
+use sink::warehouse::KINDS;
+use sink::warehouse::Kind;
+
+/// A topic and a warehouse of its own.
+struct Made1 {
+    topic: String,
+    store: Store,
+    options: SinkOptions,
+}
+
+impl Made1 {
+    fn new(name: &str, kind: Kind, partitions: i32) -> Self {
+        let name = format!("{name}_{kind:?}").to_lowercase();
+        let kafka = scene::kafka();
+        kafka.create_topic(&name, partitions, &[]);
+        let store = Store::new(kind, scene::server(), &name);
+        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url());
+        Self { topic: name, store, options }
+    }
+
+    #[track_caller]
+    fn send(&self, records: &[Made]) {
+        produce::send(scene::kafka(), &self.topic, records);
+    }
+
+    #[track_caller]
+    fn apply(&self, records: &[Made]) {
+        self.send(records);
+        self.options.once();
+    }
+
+    #[track_caller]
+    fn rows(&self) -> Vec<String> {
+        let sql = "SELECT CAST(id AS text) || ' ' || coalesce(a, '-') || ' ' || coalesce(big, '-') \
+                   FROM made.items ORDER BY id, 1";
+        let rows = self.store.query(sql);
+        rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default()).collect()
+    }
+
+    fn one(&self, sql: &str) -> String {
+        self.store.one(sql).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
+    for kind in KINDS {
+        let made = Made1::new("create_first", kind, 3);
+        made.apply(&[
+            create("1:10:0:0", &row(1, "a", "large")),
+            create("1:10:1:0", &row(2, "b", "also")),
+        ]);
+        // One run that has to wait for the other partition, whose own first record waits too.
+        made.apply(&[
+            arrive("1:20:0:1", &row(11, "a2", LEFT_OUT)).to(1),
+            update("1:21:0:0", &row(11, "a3", LEFT_OUT)).to(1),
+            leave("1:22:0:0", &row(11, "a3", LEFT_OUT)).to(1),
+            arrive("1:22:0:1", &row(111, "a4", LEFT_OUT)).to(2),
+            arrive("1:23:0:1", &row(22, "b2", LEFT_OUT)).to(2),
+            leave("1:20:0:0", &row(1, "", "")),
+            create("1:20:5:0", &row(1, "new", "other")),
+            leave("1:23:0:0", &row(2, "", "")),
+        ]);
+        assert_eq!(made.rows(), ["1 new other", "22 b2 also", "111 a4 large"], "{kind:?}");
+        assert_eq!(made.one("SELECT CAST(count(*) AS text) FROM _cdc.moved"), "0", "{kind:?}");
+    }
+}
+
+#[test]
+fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
+    for kind in KINDS {
+        let made = Made1::new("never", kind, 1);
+        made.apply(&[arrive("1:20:0:1", &row(5, "a", LEFT_OUT))]);
+        assert_eq!(made.rows(), ["5 a -"], "{kind:?}");
+        let marked = "SELECT CAST(_cdc_incomplete AS text) FROM made.items";
+        assert!(made.one(marked).contains("big"), "{kind:?}");
+        made.apply(&[update("1:30:0:0", &row(5, "a", "at last"))]);
+        assert_eq!(made.rows(), ["5 a at last"], "{kind:?}");
+        assert_eq!(made.one(marked), "", "{kind:?}");
+    }
+}
+
+#[test]
+fn a_truncate_is_the_first_record_of_its_table() {
+    for kind in KINDS {
+        let made = Made1::new("truncate_first", kind, 2);
+        made.apply(&[
+            truncate("1:20:0:0"),
+            create("1:30:0:0", &row(1, "new", "")),
+            create("1:10:0:0", &row(2, "old", "")).to(1),
+            create("1:40:0:0", &row(3, "newer", "")).to(1),
+        ]);
+        made.apply(&[update("1:50:0:0", &row(1, "newest", ""))]);
+        assert_eq!(made.rows(), ["1 newest ", "3 newer "], "{kind:?}");
+    }
+}
+
+#[test]
+fn deleted_rows_stay_where_they_are_wanted() {
+    for kind in KINDS {
+        let made = Made1::new("soft", kind, 1);
+        let options = made.options.clone().set("delete.mode", "soft");
+        made.send(&[
+            create("1:10:0:0", &row(1, "a", "x")),
+            create("1:11:0:0", &row(2, "b", "y")),
+            create("1:12:0:0", &row(3, "c", "z")),
+        ]);
+        options.once();
+        made.send(&[
+            delete("1:20:0:0", &row(1, "", "")),
+            delete("1:21:0:0", &row(2, "", "")),
+            create("1:22:0:0", &row(2, "again", "w")),
+        ]);
+        options.once();
+        assert_eq!(made.rows(), ["1 a x", "2 again w", "3 c z"], "{kind:?}");
+        let gone = "SELECT string_agg(CAST(id AS text), ',' ORDER BY id) FROM made.items WHERE _cdc_deleted";
+        assert_eq!(made.one(gone), "1", "{kind:?}");
+        made.send(&[truncate("1:30:0:0"), create("1:31:0:0", &row(3, "d", "v"))]);
+        options.once();
+        assert_eq!(made.one(gone), "1,2", "{kind:?}");
+        assert_eq!(made.rows(), ["1 a x", "2 again w", "3 d v"], "{kind:?}");
+    }
+}
+
+fn bad(position: &str, value: &str) -> Made {
+    let mut made = create(position, &row(2, "b", ""));
+    made.value = Some(value.to_owned());
+    made
+}
+
+#[test]
+fn a_bad_record_stops_everything_at_its_place() {
+    for kind in KINDS {
+        let without_op =
+            create("1:12:0:0", &row(2, "b", "")).value.unwrap().replace("\"op\":\"c\",", "");
+        let wrong_type = create("1:12:0:0", &row(2, "b", ""))
+            .value
+            .unwrap()
+            .replace("\"id\":2", "\"id\":9999999999");
+        let faults = [("json", "{\"a\":".to_owned()), ("op", without_op), ("type", wrong_type)];
+        for (fault, value) in faults {
+            let made = Made1::new(&format!("stop_{fault}"), kind, 1);
+            made.send(&[
+                create("1:10:0:0", &row(1, "a", "")),
+                bad("1:12:0:0", &value),
+                create("1:14:0:0", &row(3, "c", "")),
+            ]);
+            let place = format!("{} partition 0 offset 1", made.topic);
+            made.options.try_once().expect(78, &[&place]);
+            assert!(made.store.query("SELECT name FROM _cdc.tables").len() < 2);
+            let ended = made.options.try_once();
+            ended.expect(78, &[&place]);
+            let keyless = made.one("SELECT CAST(count(*) AS text) FROM _cdc.dead_letters");
+            assert_eq!(keyless, "0", "{kind:?} {fault}");
+        }
+    }
+}
+
+#[test]
+fn bad_records_are_put_aside_with_what_follows_and_replayed() {
+    for kind in KINDS {
+        let made = Made1::new("aside", kind, 1);
+        let options = made.options.clone().set("errors.tolerance", "all");
+        let broken = create("1:12:0:0", &row(2, "b", ""))
+            .value
+            .unwrap()
+            .replace("\"id\":2", "\"id\":\"two\"");
+        made.send(&[
+            create("1:10:0:0", &row(1, "a", "")),
+            bad("1:12:0:0", &broken).header("kept", "as it was"),
+            update("1:13:0:0", &row(2, "b2", "")),
+            create("1:14:0:0", &row(3, "c", "")),
+        ]);
+        options.once();
+        assert_eq!(made.rows(), ["1 a ", "3 c "], "{kind:?}");
+        made.send(&[update("1:15:0:0", &row(2, "b3", "")), update("1:16:0:0", &row(3, "c2", ""))]);
+        options.once();
+        assert_eq!(made.rows(), ["1 a ", "3 c2 "], "{kind:?}");
+        let letters = "SELECT topic || ' ' || CAST(partition AS text) || ' ' || \
+            CAST(\"offset\" AS text) FROM _cdc.dead_letters ORDER BY \"offset\"";
+        let places: Vec<String> =
+            made.store.query(letters).into_iter().map(|mut row| row.remove(0).unwrap()).collect();
+        let expected: Vec<String> =
+            [1, 2, 4].iter().map(|at| format!("{} 0 {at}", made.topic)).collect();
+        assert_eq!(places, expected, "{kind:?}");
+        let reason = made.one("SELECT reason FROM _cdc.dead_letters ORDER BY \"offset\" LIMIT 1");
+        assert!(reason.contains("id"), "{kind:?}: {reason}");
+        let headers = made
+            .one("SELECT CAST(headers AS text) FROM _cdc.dead_letters ORDER BY \"offset\" LIMIT 1");
+        assert!(headers.contains("as it was"), "{kind:?}: {headers}");
+        assert!(options.replay().contains("0 applied, 3 left"), "{kind:?}");
+        // A person mends the bytes.
+        let encode =
+            |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mended = encode(&create("1:12:0:0", &row(2, "b", "")).value.unwrap());
+        let stored = match kind {
+            Kind::Postgres => format!("decode('{mended}', 'hex')"),
+            Kind::DuckDb => format!("unhex('{mended}')"),
+        };
+        made.store.execute(&format!(
+            "UPDATE _cdc.dead_letters SET value = {stored} WHERE \"offset\" = 1"
+        ));
+        assert!(options.replay().contains("3 applied, 0 left"), "{kind:?}");
+        assert_eq!(made.rows(), ["1 a ", "2 b3 ", "3 c2 "], "{kind:?}");
+        made.send(&[update("1:20:0:0", &row(2, "b4", ""))]);
+        options.once();
+        assert_eq!(made.rows(), ["1 a ", "2 b4 ", "3 c2 "], "{kind:?}");
+    }
+}
+
+#[test]
+fn an_old_window_changes_nothing() {
+    for kind in KINDS {
+        let made = Made1::new("window", kind, 2);
+        made.apply(&[
+            create("1:10:0:0", &row(1, "a", "x")),
+            create("1:11:0:0", &row(2, "b", "y")).to(1),
+            update("1:12:0:0", &row(1, "a2", LEFT_OUT)),
+            delete("1:13:0:0", &row(2, "", "")).to(1),
+            leave("1:14:0:0", &row(1, "", "")),
+            arrive("1:14:0:1", &row(9, "a3", LEFT_OUT)).to(1),
+        ]);
+        let expected = ["9 a3 x"];
+        assert_eq!(made.rows(), expected, "{kind:?}");
+        made.store.execute("UPDATE _cdc.offsets SET next_offset = 0");
+        made.options.once();
+        assert_eq!(made.rows(), expected, "{kind:?}: after the window again");
+        made.store.execute("UPDATE _cdc.offsets SET next_offset = 0");
+        made.store.execute("DELETE FROM _cdc.watermarks");
+        made.options.once();
+        assert_eq!(made.rows(), expected, "{kind:?}: without watermarks");
+        made.options.clone().group("another").once();
+        assert_eq!(made.rows(), expected, "{kind:?}: another group");
+    }
+}
+
+#[test]
+fn a_table_that_is_there_is_taken_only_if_it_is_empty() {
+    for kind in KINDS {
+        let made = Made1::new("there", kind, 1);
+        let sql =
+            "CREATE SCHEMA made; CREATE TABLE made.items (id integer, a text, big text, own text)";
+        made.store.execute(sql);
+        made.apply(&[create("1:10:0:0", &row(1, "a", "x")), update("1:11:0:0", &row(1, "b", "x"))]);
+        assert_eq!(made.rows(), ["1 b x"], "{kind:?}");
+        let made = Made1::new("there_full", kind, 1);
+        made.store.execute(&format!("{sql}; INSERT INTO made.items VALUES (7, 'mine', '', '')"));
+        made.send(&[create("1:10:0:0", &row(1, "a", "x"))]);
+        made.options.try_once().expect(78, &["made.items", "rows"]);
+        assert_eq!(made.rows(), ["7 mine "], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_table_belongs_to_one_prefix() {
+    for kind in KINDS {
+        let made = Made1::new("prefixes", kind, 1);
+        made.apply(&[create("1:10:0:0", &row(1, "a", "x"))]);
+        let mut other = create("1:20:0:0", &row(1, "b", "x"));
+        other.value =
+            other.value.map(|value| value.replace("\"name\":\"hand\"", "\"name\":\"foot\""));
+        made.send(&[other]);
+        made.options.try_once().expect(78, &["hand", "foot"]);
+        assert_eq!(made.rows(), ["1 a x"], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_read_from_its_beginning() {
+    for kind in KINDS {
+        let made = Made1::new("again", kind, 1);
+        made.apply(&[create("1:10:0:0", &row(1, "a", "x")), create("1:11:0:0", &row(2, "b", "x"))]);
+        scene::kafka().delete_topic(&made.topic);
+        scene::kafka().create_topic(&made.topic, 1, &[]);
+        made.apply(&[update("1:20:0:0", &row(1, "a2", "x"))]);
+        assert_eq!(made.rows(), ["1 a2 x", "2 b x"], "{kind:?}");
+    }
+}
