@@ -31,19 +31,19 @@ use sink::warehouse::KINDS;
 use sink::warehouse::Kind;
 
 /// A topic and a warehouse of its own.
-struct Made1 {
+struct Play {
     topic: String,
     store: Store,
     options: SinkOptions,
 }
 
-impl Made1 {
+impl Play {
     fn new(name: &str, kind: Kind, partitions: i32) -> Self {
         let name = format!("{name}_{kind:?}").to_lowercase();
         let kafka = scene::kafka();
         kafka.create_topic(&name, partitions, &[]);
         let store = Store::new(kind, scene::server(), &name);
-        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url());
+        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url()).group(&name);
         Self { topic: name, store, options }
     }
 
@@ -74,7 +74,7 @@ impl Made1 {
 #[test]
 fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
     for kind in KINDS {
-        let made = Made1::new("create_first", kind, 3);
+        let made = Play::new("create_first", kind, 3);
         made.apply(&[
             create("1:10:0:0", &row(1, "a", "large")),
             create("1:10:1:0", &row(2, "b", "also")),
@@ -98,7 +98,7 @@ fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
 #[test]
 fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
     for kind in KINDS {
-        let made = Made1::new("never", kind, 1);
+        let made = Play::new("never", kind, 1);
         made.apply(&[arrive("1:20:0:1", &row(5, "a", LEFT_OUT))]);
         assert_eq!(made.rows(), ["5 a -"], "{kind:?}");
         let marked = "SELECT CAST(_cdc_incomplete AS text) FROM made.items";
@@ -112,7 +112,7 @@ fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
 #[test]
 fn a_truncate_is_the_first_record_of_its_table() {
     for kind in KINDS {
-        let made = Made1::new("truncate_first", kind, 2);
+        let made = Play::new("truncate_first", kind, 2);
         made.apply(&[
             truncate("1:20:0:0"),
             create("1:30:0:0", &row(1, "new", "")),
@@ -127,7 +127,7 @@ fn a_truncate_is_the_first_record_of_its_table() {
 #[test]
 fn deleted_rows_stay_where_they_are_wanted() {
     for kind in KINDS {
-        let made = Made1::new("soft", kind, 1);
+        let made = Play::new("soft", kind, 1);
         let options = made.options.clone().set("delete.mode", "soft");
         made.send(&[
             create("1:10:0:0", &row(1, "a", "x")),
@@ -168,7 +168,7 @@ fn a_bad_record_stops_everything_at_its_place() {
             .replace("\"id\":2", "\"id\":9999999999");
         let faults = [("json", "{\"a\":".to_owned()), ("op", without_op), ("type", wrong_type)];
         for (fault, value) in faults {
-            let made = Made1::new(&format!("stop_{fault}"), kind, 1);
+            let made = Play::new(&format!("stop_{fault}"), kind, 1);
             made.send(&[
                 create("1:10:0:0", &row(1, "a", "")),
                 bad("1:12:0:0", &value),
@@ -188,7 +188,7 @@ fn a_bad_record_stops_everything_at_its_place() {
 #[test]
 fn bad_records_are_put_aside_with_what_follows_and_replayed() {
     for kind in KINDS {
-        let made = Made1::new("aside", kind, 1);
+        let made = Play::new("aside", kind, 1);
         let options = made.options.clone().set("errors.tolerance", "all");
         let broken = create("1:12:0:0", &row(2, "b", ""))
             .value
@@ -240,7 +240,7 @@ fn bad_records_are_put_aside_with_what_follows_and_replayed() {
 #[test]
 fn an_old_window_changes_nothing() {
     for kind in KINDS {
-        let made = Made1::new("window", kind, 2);
+        let made = Play::new("window", kind, 2);
         made.apply(&[
             create("1:10:0:0", &row(1, "a", "x")),
             create("1:11:0:0", &row(2, "b", "y")).to(1),
@@ -266,13 +266,13 @@ fn an_old_window_changes_nothing() {
 #[test]
 fn a_table_that_is_there_is_taken_only_if_it_is_empty() {
     for kind in KINDS {
-        let made = Made1::new("there", kind, 1);
+        let made = Play::new("there", kind, 1);
         let sql =
             "CREATE SCHEMA made; CREATE TABLE made.items (id integer, a text, big text, own text)";
         made.store.execute(sql);
         made.apply(&[create("1:10:0:0", &row(1, "a", "x")), update("1:11:0:0", &row(1, "b", "x"))]);
         assert_eq!(made.rows(), ["1 b x"], "{kind:?}");
-        let made = Made1::new("there_full", kind, 1);
+        let made = Play::new("there_full", kind, 1);
         made.store.execute(&format!("{sql}; INSERT INTO made.items VALUES (7, 'mine', '', '')"));
         made.send(&[create("1:10:0:0", &row(1, "a", "x"))]);
         made.options.try_once().expect(78, &["made.items", "rows"]);
@@ -283,7 +283,7 @@ fn a_table_that_is_there_is_taken_only_if_it_is_empty() {
 #[test]
 fn a_table_belongs_to_one_prefix() {
     for kind in KINDS {
-        let made = Made1::new("prefixes", kind, 1);
+        let made = Play::new("prefixes", kind, 1);
         made.apply(&[create("1:10:0:0", &row(1, "a", "x"))]);
         let mut other = create("1:20:0:0", &row(1, "b", "x"));
         other.value =
@@ -297,7 +297,7 @@ fn a_table_belongs_to_one_prefix() {
 #[test]
 fn a_topic_that_was_created_again_is_read_from_its_beginning() {
     for kind in KINDS {
-        let made = Made1::new("again", kind, 1);
+        let made = Play::new("again", kind, 1);
         made.apply(&[create("1:10:0:0", &row(1, "a", "x")), create("1:11:0:0", &row(2, "b", "x"))]);
         scene::kafka().delete_topic(&made.topic);
         scene::kafka().create_topic(&made.topic, 1, &[]);

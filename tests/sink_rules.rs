@@ -152,6 +152,7 @@ fn play(scene: &Scene, store: &Store, topic: &str, broken: &str) -> Vec<String> 
     kafka.create_topic(topic, scene.partitions, &[]);
     // One that has died leaves its group when its session ends.
     let options = SinkOptions::new(&kafka.bootstrap(), topic, &store.url())
+        .group(topic)
         .set("consumer.session.timeout.ms", "6000")
         .broken(broken);
     for step in &scene.steps {
