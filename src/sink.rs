@@ -42,6 +42,7 @@ use crate::config::WarehouseConfig;
 use crate::config::WarehousePlace;
 use crate::error::Failure;
 use crate::kafka::KafkaSettings;
+use crate::secret::Secret;
 use crate::service;
 use crate::stop::Stop;
 use crate::telemetry::Health;
@@ -106,9 +107,10 @@ pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
 ///
 /// The warehouse cannot be used.
 pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
+    let client = raw.family("kafka.").into_iter();
     let kafka = KafkaSettings {
         brokers: raw.text("bootstrap.servers").to_owned(),
-        ..KafkaSettings::default()
+        client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
     };
     let config = SinkConfig::new(raw, false, |name| std::env::var(name).ok())
         .map_err(|errors| Failure::from_config(&errors))?;

@@ -165,7 +165,8 @@ fn failed(error: &tokio_postgres::Error) -> WarehouseError {
         {
             WarehouseError::Conflict { message }
         }
-        ("22" | "23", _) => WarehouseError::Data { message },
+        // 21: two spellings of one key in a batch; 54: a value that no index or row can hold.
+        ("21" | "22" | "23" | "54", _) => WarehouseError::Data { message },
         (_, code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => WarehouseError::Permission {
             message,
             hint: "the role needs CREATE on the database, and to own the tables it writes"

@@ -178,10 +178,12 @@ impl<'a> Statements<'a> {
         }
         format!(
             "CREATE SCHEMA IF NOT EXISTS {};\nCREATE TABLE {} ({}) WITH (fillfactor = \
-             {FILLFACTOR});\n{}",
+             {FILLFACTOR});\n{}{}",
             quote_identifier(&self.target.table.namespace),
             self.table,
             columns.join(", "),
+            // Those of a table that a person has dropped.
+            format_args!("DROP TABLE IF EXISTS {};\n", self.tombstones),
             self.create_tombstones()
         )
     }
@@ -212,7 +214,7 @@ impl<'a> Statements<'a> {
                 "CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({key});\n"
             ));
         }
-        sql + &self.create_tombstones()
+        sql + &self.create_tombstones().replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
     }
 
     /// The staging table.
@@ -363,14 +365,15 @@ impl<'a> Statements<'a> {
     }
 
     /// Rows of a multiset that go: as many of the equal ones as asked for. Rows are compared by
-    /// their text, since not every type can be compared.
+    /// their text, since not every type can be compared. The latest go first: an older one may be
+    /// emptied by a TRUNCATE that another partition brings later.
     pub(super) fn delete_counted(&self) -> String {
         let row =
             |alias: &str| format!("ROW({})::text", self.columns(|name| format!("{alias}.{name}")));
         format!(
             "DELETE FROM {table} WHERE ctid IN (SELECT id FROM (SELECT t.ctid AS id, w.wanted, \
-             row_number() OVER (PARTITION BY w.line ORDER BY t.ctid) AS number FROM (SELECT \
-             {wanted} AS line, -s._cdc_count AS wanted FROM {stage} AS s WHERE s._cdc_count < 0) \
+             row_number() OVER (PARTITION BY w.line ORDER BY t.{POSITION_COLUMN} DESC, t.ctid) AS \
+             number FROM (SELECT {wanted} AS line, -s._cdc_count AS wanted FROM {stage} AS s WHERE s._cdc_count < 0) \
              AS w JOIN {table} AS t ON {had} = w.line) AS found WHERE number <= wanted)",
             table = self.table,
             stage = self.stage,
