@@ -18,6 +18,8 @@ mod sink;
 
 use std::sync::OnceLock;
 
+use cdc_testkit::topics;
+
 use sink::SinkOptions;
 use sink::Store;
 use sink::cases::CASES;
@@ -57,13 +59,26 @@ fn check(stores: &[(Mode, Store)], when: &str) {
     for (mode, store) in stores {
         let place = format!("{when}, {:?}, {mode:?}", store.kind);
         for case in CASES {
-            for difference in differences(case, *mode, store) {
-                wrong.push(format!("[{place}] {difference}"));
+            let found = differences(case, *mode, store);
+            if !found.is_empty() && found.len() < 5 {
+                show_topics(*mode, case.name);
             }
+            wrong.extend(found.iter().map(|difference| format!("[{place}] {difference}")));
         }
     }
     let shown = wrong[..wrong.len().min(60)].join("\n");
     assert!(wrong.is_empty(), "{} differences:\n{shown}", wrong.len());
+}
+
+/// Where the records of a case's smaller topics stand, for whoever has to find out.
+fn show_topics(mode: Mode, schema: &str) {
+    let pattern = format!("^{}\\.{}\\..*$", mode.prefix(), schema.replace(' ', "."));
+    let records = topics::read_all(&scene::kafka().bootstrap(), &pattern);
+    for record in records.iter().take(200) {
+        let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let position = record.header("cdc.position").unwrap_or_default();
+        println!("{} {} {} {position} {key}", record.topic, record.partition, record.offset);
+    }
 }
 
 fn differences(case: &Case, mode: Mode, store: &Store) -> Vec<String> {
