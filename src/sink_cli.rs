@@ -106,7 +106,14 @@ pub fn sink_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 let text = format!("{} applied, {} left\n", replayed.applied, replayed.left);
                 // What cannot be shown is in the log.
                 std::io::stdout().write_all(text.as_bytes()).ok();
-                Ok(())
+                if replayed.left == 0 {
+                    return Ok(());
+                }
+                Err(Failure::new(
+                    Status::Config,
+                    format!("{} records still cannot be applied", replayed.left),
+                    "the log and _cdc.dead_letters say why",
+                ))
             }
         }
     });

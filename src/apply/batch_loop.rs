@@ -315,6 +315,8 @@ impl<'a> BatchLoop<'a> {
         self.first_at = None;
         self.assigned = true;
         tracing::info!(partitions = partitions.len(), "partitions are ours");
+        self.around.health.set_ready("warehouse", Ok(()));
+        self.around.health.set_phase("applying");
         self.consumer.begin(&offsets)
     }
 

@@ -116,6 +116,7 @@ fn wait(pause: Duration, process: &Process) {
 
 fn attempt(job: &Job, process: &Process, reached: &mut bool) -> Result<Ended, ApplyError> {
     process.health.set_phase("connecting");
+    process.health.set_ready("warehouse", Err("connecting".to_owned()));
     let warehouse = (job.open)()?;
     tracing::info!(warehouse = warehouse.describe(), "warehouse reached");
     let schemas = Box::new(TopicSchemas::new(job.consumer.kafka.clone()));
@@ -133,8 +134,7 @@ fn attempt(job: &Job, process: &Process, reached: &mut bool) -> Result<Ended, Ap
         tracing::warn!(topics = %job.consumer.topics, "no topic matches yet");
     }
     *reached = true;
-    process.health.set_ready("warehouse", Ok(()));
-    process.health.set_phase("waiting for partitions");
+    process.health.set_ready("warehouse", Err("waiting for partitions".to_owned()));
     show_reread(&applier, &process.metrics);
     let around = Surroundings {
         metrics: &process.metrics,

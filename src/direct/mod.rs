@@ -42,6 +42,7 @@ use crate::capture::publisher::RouteId;
 use crate::capture::publisher::TopicSpec;
 use crate::direct::state::WarehouseStore;
 use crate::position::POSITION_HEADER;
+use crate::position::Position;
 use crate::position::SCHEMA_HEADER;
 use crate::telemetry::SinkMetrics;
 
@@ -269,7 +270,7 @@ impl Publisher for DirectPublisher {
             let record_here = Record {
                 topic: route.topic,
                 partition: 0,
-                offset: 0,
+                offset: record.position.map_or(0, place_of),
                 key: part(&record.key).map(Box::from),
                 value: part(&record.value).map(Box::from),
                 headers,
@@ -422,6 +423,9 @@ impl Applying<'_> {
             shown.note(&done, self.applier.tables());
         }
         let mut inner = self.shared.lock();
+        if inner.work.is_empty() {
+            self.metrics.lag_milliseconds.set(0);
+        }
         let receipts = self.receipts.drain();
         inner.acks.extend(receipts.map(|(receipt, records)| Ack { receipt, records }));
         inner.bytes = inner.bytes.saturating_sub(std::mem::take(&mut self.bytes));
@@ -430,6 +434,20 @@ impl Applying<'_> {
         Ok(())
     }
 }
+
+/// A number that a record keeps at every redelivery and that rises with its position: what stands
+/// for an offset among the dead letters.
+fn place_of(position: Position) -> i64 {
+    let ord = position.ord.min((1 << ORD_BITS) - 1);
+    let place = match position.commit_lsn.0 >> 3 {
+        0 => position.ord,
+        lsn => lsn << (ORD_BITS + 1) | ord << 1 | u64::from(position.sub),
+    };
+    (place & i64::MAX.unsigned_abs()).cast_signed()
+}
+
+/// Bits of a change's place in its transaction.
+const ORD_BITS: u32 = 17;
 
 /// What an error of the warehouse means to the capture.
 fn publish_error(error: &ApplyError) -> PublishError {

@@ -75,3 +75,15 @@ pub fn read_compacted(
         reason: format!("{during}: no end in {} s", READ_TIMEOUT.as_secs()),
     })
 }
+
+/// Whether the broker lists a topic.
+///
+/// # Errors
+///
+/// No broker answers, or it refuses.
+pub fn topic_exists(settings: &KafkaSettings, topic: &str) -> Result<bool, KafkaFailure> {
+    let failed = |error: KafkaError| KafkaFailure::new(settings, "listing topics", &error);
+    let consumer: BaseConsumer = client_config(settings, "cdc-agent").create().map_err(failed)?;
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(15)).map_err(failed)?;
+    Ok(metadata.topics().iter().any(|known| known.name() == topic))
+}

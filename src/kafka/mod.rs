@@ -3,6 +3,7 @@
 mod compacted;
 
 pub use compacted::read_compacted;
+pub use compacted::topic_exists;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;

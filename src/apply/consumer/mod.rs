@@ -40,6 +40,17 @@ use crate::kafka::client_config;
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Properties of the client that the guarantees rest on.
+const OURS: [&str; 7] = [
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+];
+
 /// What is consumed.
 #[derive(Clone, Debug)]
 pub struct ConsumerSettings {
@@ -104,6 +115,12 @@ impl Consumer {
             .set("fetch.wait.max.ms", "100")
             .set("max.partition.fetch.bytes", "8388608");
         for (name, value) in &settings.consumer {
+            if OURS.contains(&name.as_str()) {
+                return Err(ApplyError::Configuration {
+                    message: format!("consumer.{name} cannot be set: what is promised rests on it"),
+                    hint: "leave it out".to_owned(),
+                });
+            }
             config.set(name, value);
         }
         let client: BaseConsumer<Context> = config

@@ -6,6 +6,7 @@ use crate::apply::applier::Schemas;
 use crate::apply::error::ApplyError;
 use crate::kafka::KafkaSettings;
 use crate::kafka::read_compacted;
+use crate::kafka::topic_exists;
 
 /// Entries read from the topic, again whenever one is wanted that is not known.
 pub struct TopicSchemas {
@@ -38,7 +39,11 @@ impl Schemas for TopicSchemas {
 
     /// The state of our agent says it; a stock Debezium has none.
     fn sources(&mut self, prefix: &str) -> Result<Vec<(String, String)>, ApplyError> {
-        let states = read_compacted(&self.kafka, &format!("{prefix}.__state"))?;
+        let topic = format!("{prefix}.__state");
+        if !topic_exists(&self.kafka, &topic)? {
+            return Ok(Vec::new());
+        }
+        let states = read_compacted(&self.kafka, &topic)?;
         let source = |value: &Vec<u8>| {
             let state: serde_json::Value = serde_json::from_slice(value).ok()?;
             let text = |name: &str| Some(state.get(name)?.as_str()?.to_owned());

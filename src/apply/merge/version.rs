@@ -82,8 +82,13 @@ impl Version {
             let (encoding, column_type) = reconciled(&schema, &type_name);
             let attnum = column.get("attnum").and_then(Value::as_i64);
             let stored = text(column, "stored_default");
-            let expression = column.get("default").is_some_and(|default| !default.is_null());
-            let constant = schema.default.and_then(|json| String::from_utf8(json).ok());
+            let expression = text(column, "default");
+            // What Debezium gives for a function's call is no value of any row.
+            let constant = schema
+                .default
+                .filter(|_| expression.as_deref().is_none_or(is_literal))
+                .and_then(|json| String::from_utf8(json).ok());
+            let expression = expression.is_some();
             Ok(VersionColumn {
                 name: text(column, "name").ok_or("a column with a name")?,
                 encoding,
@@ -224,6 +229,22 @@ fn key_names(key: Option<&[u8]>) -> Vec<String> {
     row.keys().cloned().collect()
 }
 
+/// Whether a default's expression is one value: a number, a truth value, NULL, or a quoted text with
+/// casts behind it.
+fn is_literal(expression: &str) -> bool {
+    let value = expression.split("::").next().unwrap_or_default().trim_matches(['(', ')']);
+    let quoted = expression.starts_with('\'')
+        && expression.rsplit_once('\'').is_some_and(|(_, casts)| {
+            casts.is_empty()
+                || (casts.starts_with("::") && !casts.contains('('))
+                || casts.starts_with("::character varying(")
+                || casts.starts_with("::numeric(")
+        });
+    quoted
+        || matches!(value, "true" | "false" | "NULL")
+        || (!value.is_empty() && value.parse::<f64>().is_ok())
+}
+
 /// How values stand and what they are, from the Connect schema and the source's own type.
 fn reconciled(schema: &ConnectSchema, type_name: &str) -> (Encoding, ColumnType) {
     use ColumnType as T;
@@ -288,6 +309,16 @@ mod tests {
         let spelling = Spelling { arrays: value::ArrayForm::Postgres, era: " BC" };
         assert_eq!(Version::default_text(price, spelling).as_deref(), Some("7.00"));
         assert!(at.default_unknown && !price.default_unknown);
+    }
+
+    #[test]
+    fn a_call_is_no_literal() {
+        for literal in ["7", "'-7'::integer", "true", "NULL::text", "'it''s'::text", "(-1)"] {
+            assert!(is_literal(literal), "{literal}");
+        }
+        for call in ["now()", "random()", "nextval('s'::regclass)", "'a'::text || 'b'::text"] {
+            assert!(!is_literal(call), "{call}");
+        }
     }
 
     #[test]

@@ -194,8 +194,8 @@ impl<'a> Statements<'a> {
         }
         let key = self.target.key_columns().map(Self::definition).collect::<Vec<_>>().join(", ");
         format!(
-            "CREATE TABLE {} ({key}, {POSITION_COLUMN} text COLLATE \"C\" NOT NULL, \
-             PRIMARY KEY ({}));\n",
+            "DROP TABLE IF EXISTS {0};\nCREATE TABLE {0} ({key}, {POSITION_COLUMN} text COLLATE \
+             \"C\" NOT NULL, PRIMARY KEY ({1}));\n",
             self.tombstones,
             self.key(str::to_owned)
         )
