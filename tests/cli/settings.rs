@@ -86,7 +86,7 @@ fn settings_are_checked_all_at_once() {
     );
     says(
         agent().argument("--to=ftp:x"),
-        "to: found \"ftp:x\", expected kafka, stdout or file:PATH",
+        "to: found \"ftp\", expected kafka, stdout, file:PATH, duckdb:PATH or postgres://…",
     );
     says(
         agent().argument("--log-level=loud"),

@@ -229,20 +229,17 @@ fn key_names(key: Option<&[u8]>) -> Vec<String> {
     row.keys().cloned().collect()
 }
 
-/// Whether a default's expression is one value: a number, a truth value, NULL, or a quoted text with
-/// casts behind it.
+/// Whether a default's expression is one value: a number, a truth value, NULL, or a quoted text
+/// with casts behind it.
 fn is_literal(expression: &str) -> bool {
-    let value = expression.split("::").next().unwrap_or_default().trim_matches(['(', ')']);
-    let quoted = expression.starts_with('\'')
-        && expression.rsplit_once('\'').is_some_and(|(_, casts)| {
-            casts.is_empty()
-                || (casts.starts_with("::") && !casts.contains('('))
-                || casts.starts_with("::character varying(")
-                || casts.starts_with("::numeric(")
-        });
-    quoted
-        || matches!(value, "true" | "false" | "NULL")
-        || (!value.is_empty() && value.parse::<f64>().is_ok())
+    let Some(inner) = expression.strip_prefix('\'') else {
+        let value = expression.split("::").next().unwrap_or_default().trim_matches(['(', ')']);
+        return matches!(value, "true" | "false" | "NULL") || value.parse::<f64>().is_ok();
+    };
+    // A doubled quote stands for one and does not end the text.
+    let text = inner.replace("''", "");
+    let Some((_, casts)) = text.split_once('\'') else { return false };
+    casts.is_empty() || (casts.starts_with("::") && !casts.contains(['\'', '|', '+']))
 }
 
 /// How values stand and what they are, from the Connect schema and the source's own type.
