@@ -373,7 +373,8 @@ impl<'a> Statements<'a> {
         format!(
             "DELETE FROM {table} WHERE ctid IN (SELECT id FROM (SELECT t.ctid AS id, w.wanted, \
              row_number() OVER (PARTITION BY w.line ORDER BY t.{POSITION_COLUMN} DESC, t.ctid) AS \
-             number FROM (SELECT {wanted} AS line, -s._cdc_count AS wanted FROM {stage} AS s WHERE s._cdc_count < 0) \
+             number FROM (SELECT {wanted} AS line, -s._cdc_count AS wanted FROM {stage} AS s \
+             WHERE s._cdc_count < 0) \
              AS w JOIN {table} AS t ON {had} = w.line) AS found WHERE number <= wanted)",
             table = self.table,
             stage = self.stage,
