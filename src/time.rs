@@ -93,6 +93,62 @@ impl CivilDate {
     }
 }
 
+/// Microseconds in a day.
+pub const DAY_MICROS: i64 = 86_400_000_000;
+
+/// How many digits follow the seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fraction {
+    /// Exactly so many, 0 to 6, and no point for 0.
+    Fixed(u32),
+    /// As many as the value needs.
+    Shortest,
+}
+
+/// Appends `HH:MM:SS` and the fraction; `micros` is below one day or [`DAY_MICROS`] itself.
+pub fn print_time(micros: i64, fraction: Fraction, out: &mut Vec<u8>) {
+    let micros = u64::try_from(micros).unwrap_or_default();
+    let seconds = micros / 1_000_000;
+    let part = |number: u64| u32::try_from(number).unwrap_or_default();
+    two_digits(part(seconds / 3600), out);
+    out.push(b':');
+    two_digits(part(seconds / 60 % 60), out);
+    out.push(b':');
+    two_digits(part(seconds % 60), out);
+    print_fraction(part(micros % 1_000_000), fraction, out);
+}
+
+/// Appends a point and microseconds as `fraction` says.
+pub fn print_fraction(micros: u32, fraction: Fraction, out: &mut Vec<u8>) {
+    let mut digits = match fraction {
+        Fraction::Fixed(digits) => digits.min(6),
+        Fraction::Shortest => 6,
+    };
+    let mut number = micros / 10_u32.pow(6 - digits);
+    if fraction == Fraction::Shortest {
+        while digits > 0 && number.is_multiple_of(10) {
+            number /= 10;
+            digits -= 1;
+        }
+    }
+    if digits == 0 {
+        return;
+    }
+    out.push(b'.');
+    let mut power = 10_u32.pow(digits - 1);
+    while power > 0 {
+        out.push(b'0' + u8::try_from(number / power % 10).unwrap_or_default());
+        power /= 10;
+    }
+}
+
+/// Appends a number below 100 with a leading zero.
+pub fn two_digits(number: u32, out: &mut Vec<u8>) {
+    let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or_default();
+    out.push(digit(number / 10));
+    out.push(digit(number));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

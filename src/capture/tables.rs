@@ -403,10 +403,5 @@ fn random_uuid() -> String {
     let mut bytes = [0; 16];
     // Without random bytes the id is not unique, which harms nobody.
     ring::rand::SystemRandom::new().fill(&mut bytes).ok();
-    let mut number = u128::from_be_bytes(bytes);
-    number = number & !(0xF << 76) | 4 << 76;
-    number = number & !(0x3 << 62) | 2 << 62;
-    let hex = format!("{number:032x}");
-    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+    crate::envelope::uuid::of_random(bytes)
 }

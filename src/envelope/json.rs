@@ -245,6 +245,13 @@ fn spell(Digits { digits, exponent }: Digits, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

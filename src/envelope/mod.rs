@@ -9,6 +9,7 @@ mod java_float;
 pub mod json;
 pub mod read;
 pub mod schema;
+pub mod uuid;
 
 /// The release whose envelopes these are, in `source.version`.
 pub const DEBEZIUM_VERSION: &str = "3.6.1.Final";

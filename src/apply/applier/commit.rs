@@ -159,13 +159,18 @@ impl Applier {
         }
         self.versions.unfit();
         self.batch = Batch::default();
+        self.done = Done::default();
+        self.forget_batch();
+    }
+
+    /// Forgets what was pushed beside the changes of tables.
+    fn forget_batch(&mut self) {
         self.records.clear();
         self.bytes = 0;
         self.dead_letters.clear();
         self.dead_letters_done.clear();
         self.moved_taken.clear();
         self.state.clear();
-        self.done = Done::default();
     }
 
     fn try_commit(&mut self) -> Result<Done, ApplyError> {
@@ -207,12 +212,7 @@ impl Applier {
             .collect();
         self.before.clear();
         self.owned_before.clear();
-        self.records.clear();
-        self.bytes = 0;
-        self.dead_letters.clear();
-        self.dead_letters_done.clear();
-        self.moved_taken.clear();
-        self.state.clear();
+        self.forget_batch();
         Ok(done)
     }
 

@@ -445,7 +445,7 @@ fn empty_target(table: &TableName) -> Target {
 }
 
 /// Topics of ours that are no tables.
-fn is_internal(topic: &str) -> bool {
+pub(in crate::apply) fn is_internal(topic: &str) -> bool {
     let last = topic.rsplit('.').next().unwrap_or_default();
     matches!(last, "__state" | "__schemas" | "__applied")
 }

@@ -9,6 +9,7 @@ use crate::apply::merge::fold::absent;
 use crate::apply::merge::value;
 use crate::apply::merge::version::Version;
 use crate::envelope::read;
+use crate::envelope::uuid;
 use crate::position::Position;
 
 /// The forms in which Debezium says that a value was left out, as JSON.
@@ -26,7 +27,7 @@ impl Placeholders {
         Placeholders(vec![
             format!("[{string}]"),
             format!("[\"{base64}\"]"),
-            format!("[\"{}\"]", name_uuid(text.as_bytes())),
+            format!("[\"{}\"]", uuid::of_name(text.as_bytes())),
             format!("[{}]", numbers.join(",")),
             serde_json::Value::from(object.as_str()).to_string(),
             format!("{{\"scale\":0,\"value\":\"{base64}\"}}"),
@@ -39,17 +40,6 @@ impl Placeholders {
     fn matches(&self, json: &str) -> bool {
         self.0.iter().any(|form| form.len() == json.len() && form == json)
     }
-}
-
-/// The name-based UUID (version 3, no namespace) of some bytes, as Java's `nameUUIDFromBytes`.
-fn name_uuid(bytes: &[u8]) -> String {
-    use md5::Digest;
-    let mut number = u128::from_be_bytes(md5::Md5::digest(bytes).into());
-    number = number & !(0xF << 76) | 3 << 76;
-    number = number & !(0x3 << 62) | 2 << 62;
-    let hex = format!("{number:032x}");
-    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
 
 /// How rows of one version become rows of one target.

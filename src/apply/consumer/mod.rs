@@ -30,6 +30,7 @@ use regex::Regex;
 
 use crate::apply::applier::Partition;
 use crate::apply::applier::Record;
+use crate::apply::applier::is_internal;
 use crate::apply::consumer::context::Context;
 use crate::apply::consumer::context::Rebalanced;
 use crate::apply::error::ApplyError;
@@ -154,7 +155,8 @@ impl Consumer {
             .topics()
             .iter()
             .map(|topic| topic.name().to_owned())
-            .filter(|name| self.settings.topics.is_match(name) && !is_internal(name))
+            .filter(|name| self.settings.topics.is_match(name))
+            .filter(|name| name != "__consumer_offsets" && !is_internal(name))
             .collect();
         if found == self.subscribed {
             return Ok(false);
@@ -411,12 +413,6 @@ impl From<KafkaFailure> for ApplyError {
             },
         }
     }
-}
-
-/// Topics of ours that are no tables.
-fn is_internal(topic: &str) -> bool {
-    let last = topic.rsplit('.').next().unwrap_or_default();
-    topic == "__consumer_offsets" || matches!(last, "__state" | "__schemas" | "__applied")
 }
 
 /// Locks, whoever panicked.

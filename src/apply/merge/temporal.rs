@@ -5,6 +5,10 @@
 use crate::apply::merge::value::Spelling;
 use crate::apply::merge::value::ValueProblem;
 use crate::time::CivilDate;
+use crate::time::DAY_MICROS;
+use crate::time::Fraction;
+use crate::time::print_time;
+use crate::time::two_digits;
 
 /// Days that stand for the ends of time.
 const DATE_INFINITIES: [(i64, &str); 2] =
@@ -22,40 +26,16 @@ const ISO_INFINITIES: [(&str, &str); 4] = [
     ("-infinity", "-infinity"),
 ];
 
-const DAY_MICROS: i64 = 86_400_000_000;
-
-fn two(number: u32, out: &mut Vec<u8>) {
-    let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or_default();
-    out.push(digit(number / 10));
-    out.push(digit(number));
-}
-
 /// `YYYY-MM-DD` of the era; whether it is BC.
 fn civil(date: CivilDate, out: &mut Vec<u8>) -> bool {
     let bc = date.year <= 0;
     let year = if bc { 1 - i64::from(date.year) } else { i64::from(date.year) };
     out.extend_from_slice(format!("{year:04}").as_bytes());
     out.push(b'-');
-    two(date.month, out);
+    two_digits(date.month, out);
     out.push(b'-');
-    two(date.day, out);
+    two_digits(date.day, out);
     bc
-}
-
-fn clock(micros: i64, out: &mut Vec<u8>) {
-    let part = |number: i64| u32::try_from(number).unwrap_or_default();
-    let seconds = micros / 1_000_000;
-    two(part(seconds / 3600), out);
-    out.push(b':');
-    two(part(seconds / 60 % 60), out);
-    out.push(b':');
-    two(part(seconds % 60), out);
-    let fraction = micros % 1_000_000;
-    if fraction != 0 {
-        let digits = format!("{fraction:06}");
-        out.push(b'.');
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
-    }
 }
 
 /// A day from days since 1970.
@@ -74,7 +54,7 @@ pub(super) fn time(micros: i64, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
     if !(0..=DAY_MICROS).contains(&micros) {
         return Err(ValueProblem::new("a time of day"));
     }
-    clock(micros, out);
+    print_time(micros, Fraction::Shortest, out);
     Ok(())
 }
 
@@ -89,7 +69,7 @@ pub(super) fn timestamp(micros: i128, zone: &str, spelling: Spelling, out: &mut 
     let of_day = i64::try_from(micros.rem_euclid(i128::from(DAY_MICROS))).unwrap_or_default();
     let bc = civil(CivilDate::from_days(days), out);
     out.push(b' ');
-    clock(of_day, out);
+    print_time(of_day, Fraction::Shortest, out);
     out.extend_from_slice(zone.as_bytes());
     if bc {
         out.extend_from_slice(spelling.era.as_bytes());

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::apply::merge::encoding::Encoding;
 use crate::apply::merge::encoding::Unit;
 use crate::apply::merge::temporal;
+use crate::envelope::json::hexadecimal;
 
 /// What differs between warehouses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,13 +241,6 @@ fn unscaled(bytes: &[u8], scale: i32, out: &mut Vec<u8>) {
 
 fn bytes(json: &str) -> Result<Vec<u8>, ValueProblem> {
     STANDARD.decode(string(json)?.as_bytes()).map_err(|_| ValueProblem::new("bytes in base64"))
-}
-
-/// Appends lower-case hexadecimal digits.
-pub fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 /// Debezium's bytes have the last bit of the string in the lowest bit of the first byte.

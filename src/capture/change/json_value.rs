@@ -305,10 +305,8 @@ pub(super) fn binary_text(mode: BinaryMode, bytes: &[u8], out: &mut Vec<u8>) {
         BinaryMode::Bytes | BinaryMode::Base64 => json::base64(bytes, out),
         BinaryMode::Base64UrlSafe => json::base64_url_safe(bytes, out),
         BinaryMode::Hex => {
-            const DIGITS: [u8; 16] = *b"0123456789abcdef";
-            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
             out.push(b'"');
-            out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+            json::hexadecimal(bytes, out);
             out.push(b'"');
         }
     }

@@ -14,6 +14,7 @@ use crate::capture::change::settings::ValueSettings;
 use crate::capture::value::spatial;
 use crate::envelope::json;
 use crate::envelope::schema::SchemaKind;
+use crate::envelope::uuid;
 use crate::oid::Oid;
 use crate::oid::types;
 
@@ -90,7 +91,7 @@ pub(super) fn unavailable(column: &ColumnType, settings: &ValueSettings) -> Opti
         }
         Kind::Array(array) => match &array.element {
             Kind::Text if element_name(column) == Some("io.debezium.data.Uuid") => {
-                json::string(name_uuid(placeholder).as_bytes(), &mut out);
+                json::string(uuid::of_name(placeholder).as_bytes(), &mut out);
                 out = [b"[", out.as_slice(), b"]"].concat();
             }
             Kind::Text
@@ -143,17 +144,6 @@ fn hstore(placeholder: &[u8], out: &mut Vec<u8>) {
     out.push(b':');
     json::string(placeholder, out);
     out.push(b'}');
-}
-
-/// The name-based UUID (version 3, no namespace) of some bytes, as Java's `nameUUIDFromBytes`.
-fn name_uuid(bytes: &[u8]) -> String {
-    use md5::Digest;
-    let mut number = u128::from_be_bytes(md5::Md5::digest(bytes).into());
-    number = number & !(0xF << 76) | 3 << 76;
-    number = number & !(0x3 << 62) | 2 << 62;
-    let hex = format!("{number:032x}");
-    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
 
 /// A column's default, as the catalog has it.

@@ -101,7 +101,7 @@ fn dead_letter(letter: &DeadLetter) -> String {
     let bytes = |bytes: &Option<Vec<u8>>| match bytes {
         Some(bytes) => {
             let mut hexadecimal = Vec::with_capacity(bytes.len() * 2);
-            crate::apply::merge::value::hexadecimal(bytes, &mut hexadecimal);
+            crate::envelope::json::hexadecimal(bytes, &mut hexadecimal);
             format!("decode('{}', 'hex')", String::from_utf8_lossy(&hexadecimal))
         }
         None => "NULL".to_owned(),
