@@ -159,7 +159,6 @@ fn bad(position: &str, value: &str) -> Made {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn a_bad_record_stops_everything_at_its_place() {
     for kind in KINDS {
         let without_op =
@@ -188,7 +187,6 @@ fn a_bad_record_stops_everything_at_its_place() {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn bad_records_are_put_aside_with_what_follows_and_replayed() {
     for kind in KINDS {
         let made = Play::new("aside", kind, 1);
@@ -220,7 +218,7 @@ fn bad_records_are_put_aside_with_what_follows_and_replayed() {
         let headers = made
             .one("SELECT CAST(headers AS text) FROM _cdc.dead_letters ORDER BY \"offset\" LIMIT 1");
         assert!(headers.contains("as it was"), "{kind:?}: {headers}");
-        assert!(options.replay().contains("0 applied, 3 left"), "{kind:?}");
+        options.replay(0, 3);
         // A person mends the bytes.
         let encode =
             |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -232,7 +230,7 @@ fn bad_records_are_put_aside_with_what_follows_and_replayed() {
         made.store.execute(&format!(
             "UPDATE _cdc.dead_letters SET value = {stored} WHERE \"offset\" = 1"
         ));
-        assert!(options.replay().contains("3 applied, 0 left"), "{kind:?}");
+        options.replay(3, 0);
         assert_eq!(made.rows(), ["1 a ", "2 b3 ", "3 c2 "], "{kind:?}");
         made.send(&[update("1:20:0:0", &row(2, "b4", ""))]);
         options.once();
@@ -298,7 +296,6 @@ fn a_table_belongs_to_one_prefix() {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn a_topic_that_was_created_again_is_read_from_its_beginning() {
     for kind in KINDS {
         let made = Play::new("again", kind, 1);

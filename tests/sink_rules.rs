@@ -193,31 +193,26 @@ fn prove(rule: &str) {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn a_row_is_as_old_as_the_commit_of_its_change() {
     prove("raw_lsn");
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn what_is_deleted_leaves_a_tombstone() {
     prove("without_tombstones");
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn what_is_emptied_leaves_a_floor() {
     prove("without_floor");
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn what_a_partition_has_brought_it_does_not_bring_again() {
     prove("without_watermark");
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn offsets_are_stored_with_the_data() {
     prove("offsets_first");
 }

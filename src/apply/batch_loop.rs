@@ -308,6 +308,7 @@ impl<'a> BatchLoop<'a> {
                 .find(|claim| *claim.topic == *partition.0 && claim.partition == partition.1)
                 .and_then(|claim| claim.next_offset);
             let offset = self.start(partition, stored)?;
+            self.applier.begin_at(partition, offset);
             offsets.push((partition.clone(), offset));
         }
         self.applied = offsets.iter().cloned().collect();

@@ -247,6 +247,14 @@ impl Applier {
         Ok(claims)
     }
 
+    /// Says where a partition that was claimed goes on, which may be before the stored offset: its
+    /// log may have begun anew.
+    pub fn begin_at(&mut self, partition: &Partition, offset: i64) {
+        if let Some(owned) = self.owned.get_mut(partition) {
+            owned.next_offset = offset;
+        }
+    }
+
     /// A partition without offsets and fences: of the way without Kafka.
     ///
     /// # Errors

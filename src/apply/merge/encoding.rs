@@ -13,6 +13,8 @@ pub enum Encoding {
     Boolean,
     /// A number, its digits as they stand; floats also as `"NaN"`.
     Number,
+    /// A whole number of at most so many bits.
+    Whole(u32),
     /// A string, its text.
     Text,
     /// A decimal as a string, with Debezium's words for what is no number.
@@ -81,9 +83,10 @@ impl Encoding {
         }
         match &schema.kind {
             SchemaKind::Boolean => (Self::Boolean, T::Boolean),
-            SchemaKind::Int8 | SchemaKind::Int16 => (Self::Number, T::Int16),
-            SchemaKind::Int32 => (Self::Number, T::Int32),
-            SchemaKind::Int64 => (Self::Number, T::Int64),
+            SchemaKind::Int8 => (Self::Whole(8), T::Int16),
+            SchemaKind::Int16 => (Self::Whole(16), T::Int16),
+            SchemaKind::Int32 => (Self::Whole(32), T::Int32),
+            SchemaKind::Int64 => (Self::Whole(64), T::Int64),
             SchemaKind::Float32 => (Self::Number, T::Float32),
             SchemaKind::Float64 => (Self::Number, T::Float64),
             SchemaKind::String => (Self::Text, T::Text),

@@ -70,6 +70,7 @@ pub fn write(
 ) -> Result<(), ValueProblem> {
     match encoding {
         Encoding::Number => number(json, out),
+        Encoding::Whole(bits) => whole(json, *bits, out),
         Encoding::Text => {
             out.extend_from_slice(string(json)?.as_bytes());
             Ok(())
@@ -148,6 +149,17 @@ pub fn string(json: &str) -> Result<Cow<'_, str>, ValueProblem> {
 
 fn integer(json: &str) -> Result<i64, ValueProblem> {
     json.parse().map_err(|_| ValueProblem::new("a whole number"))
+}
+
+/// A value that its own schema cannot hold is no value of that column, whatever a warehouse would
+/// make of it.
+fn whole(json: &str, bits: u32, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
+    let value = integer(json)?;
+    if bits < i64::BITS && !(-1..=0).contains(&(value >> (bits - 1))) {
+        return Err(ValueProblem::new("a whole number that its schema's type holds"));
+    }
+    out.extend_from_slice(json.as_bytes());
+    Ok(())
 }
 
 fn number(json: &str, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
@@ -369,6 +381,18 @@ mod tests {
         let variable = r#"{"scale":3,"value":"AQ=="}"#;
         assert_eq!(text(&Encoding::VariableScaleDecimal, variable), "0.001");
         assert!(write(&Encoding::Number, "true", POSTGRES, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_whole_number_is_no_larger_than_its_schema_says() {
+        for (bits, edge) in [(16, "-32768"), (32, "2147483647"), (64, "-9223372036854775808")] {
+            assert_eq!(text(&Encoding::Whole(bits), edge), edge);
+        }
+        for (bits, json) in [(16, "32768"), (32, "-2147483649"), (64, "9223372036854775808")] {
+            let written = write(&Encoding::Whole(bits), json, POSTGRES, &mut Vec::new());
+            assert!(written.is_err(), "{json}");
+        }
+        assert!(write(&Encoding::Whole(32), "1.5", POSTGRES, &mut Vec::new()).is_err());
     }
 
     #[test]

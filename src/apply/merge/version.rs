@@ -254,7 +254,7 @@ fn reconciled(schema: &ConnectSchema, type_name: &str) -> (Encoding, ColumnType)
         (Encoding::Text, T::Bytes) => (encoding, T::Text),
         (Encoding::Array(_), T::Array(_)) => array(encoding, own),
         (Encoding::Array(_), _) | (_, T::Array(_)) => (encoding, natural),
-        (Encoding::Number, T::Numeric | T::Decimal(..)) => (encoding, natural),
+        (Encoding::Number | Encoding::Whole(_), T::Numeric | T::Decimal(..)) => (encoding, natural),
         (Encoding::JsonText, _) => (encoding, natural),
         _ => (encoding, own),
     }
