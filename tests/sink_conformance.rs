@@ -111,7 +111,6 @@ fn check_marks(stores: &[(Mode, Store)]) {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn every_table_is_the_same_in_every_warehouse() {
     let source = source();
     let stores: Vec<(Mode, Store)> = chosen()

@@ -218,7 +218,6 @@ fn judge(scene: &Scene, store: &Store) {
 }
 
 #[test]
-#[ignore = "not proven yet: run it by name"]
 fn a_warehouse_equals_its_source_whoever_dies() {
     let (mut scene, simulator) = start();
     start_agent_around_a_transaction(&mut scene);

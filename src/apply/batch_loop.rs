@@ -38,6 +38,9 @@ const FIRST_TOPICS_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a partition that waits is tried again.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How often partitions are looked at that other members of the group have, with `--once`.
+const OTHERS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How often lag is reckoned.
 const LAG_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -71,8 +74,9 @@ pub struct BatchLoop<'a> {
     once: bool,
     /// Next offset of each partition that is ours.
     applied: HashMap<Partition, i64>,
-    /// Ends of partitions when the loop began, with `--once`.
+    /// Ends of all partitions when the loop began, with `--once`.
     ends: HashMap<Partition, i64>,
+    others_asked: Instant,
     waiting: HashMap<Partition, Waiting>,
     first_at: Option<Instant>,
     last_at: Instant,
@@ -105,6 +109,7 @@ impl<'a> BatchLoop<'a> {
             once,
             applied: HashMap::new(),
             ends: HashMap::new(),
+            others_asked: Instant::now(),
             waiting: HashMap::new(),
             first_at: None,
             last_at: Instant::now(),
@@ -156,7 +161,10 @@ impl<'a> BatchLoop<'a> {
             }
             let may_end = self.once && !self.applier.has_pending();
             // Somebody may write all the time.
-            if may_end && (self.is_past_ends() || (quiet && self.is_caught_up()?)) {
+            if may_end
+                && (self.is_past_ends() || (quiet && self.is_caught_up()?))
+                && self.others_have_caught_up()?
+            {
                 return Ok(Ended::CaughtUp);
             }
         }
@@ -183,6 +191,8 @@ impl<'a> BatchLoop<'a> {
 
     fn forget_all(&mut self) -> Result<(), ApplyError> {
         self.applier.claim(&[])?;
+        // Nothing is ours now, which is not the same as having nothing to do.
+        self.assigned = false;
         self.applied.clear();
         self.waiting.clear();
         self.first_at = None;
@@ -283,9 +293,9 @@ impl<'a> BatchLoop<'a> {
         Ok(None)
     }
 
-    fn others_are_done(&self, partition: &Partition) -> Result<bool, ApplyError> {
+    fn others_are_done(&mut self, partition: &Partition) -> Result<bool, ApplyError> {
         for (other, end) in &self.ends {
-            let at = self.applied.get(other).copied().unwrap_or(0);
+            let Some(at) = self.applied.get(other).copied() else { continue };
             if other != partition
                 && !self.waiting.contains_key(other)
                 && self.consumer.has_record(other, at, *end)?
@@ -293,12 +303,68 @@ impl<'a> BatchLoop<'a> {
                 return Ok(false);
             }
         }
+        self.are_foreign_done()
+    }
+
+    /// Whether partitions that other members of the group have are applied up to where they ended
+    /// at the start: they are part of what `--once` promises.
+    fn others_have_caught_up(&mut self) -> Result<bool, ApplyError> {
+        if self.ends.keys().all(|partition| self.applied.contains_key(partition)) {
+            return Ok(true);
+        }
+        if self.others_asked.elapsed() < OTHERS_INTERVAL {
+            return Ok(false);
+        }
+        self.others_asked = Instant::now();
+        let done = self.are_foreign_done()?;
+        if !done {
+            tracing::info!("waiting for partitions that other members of the group apply");
+        }
+        Ok(done)
+    }
+
+    fn are_foreign_done(&mut self) -> Result<bool, ApplyError> {
+        let is_foreign = |partition: &Partition| !self.applied.contains_key(partition);
+        let foreign: Vec<(&Partition, &i64)> = self
+            .ends
+            .iter()
+            .filter(|(partition, end)| is_foreign(partition) && **end > 0)
+            .collect();
+        if foreign.is_empty() {
+            return Ok(true);
+        }
+        let stored = self.applier.warehouse().offsets(&self.settings.group)?;
+        for (partition, end) in foreign {
+            let is_this =
+                |known: &&(String, i32, i64)| known.0 == *partition.0 && known.1 == partition.1;
+            let at = stored.iter().find(is_this).map_or(0, |known| known.2);
+            if self.consumer.has_record(partition, at, *end)? {
+                return Ok(false);
+            }
+        }
         Ok(true)
+    }
+
+    /// Where every partition ends now, also those that are not ours.
+    fn note_ends(&mut self) -> Result<(), ApplyError> {
+        for (topic, count) in self.consumer.partition_counts()? {
+            for number in 0..count {
+                let partition = (Arc::clone(&topic), number);
+                if !self.ends.contains_key(&partition) {
+                    let high = self.consumer.log_ends(&partition)?.high;
+                    self.ends.insert(partition, high);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn assigned(&mut self, partitions: &[Partition]) -> Result<(), ApplyError> {
         for (topic, count) in self.consumer.partition_counts()? {
             self.applier.set_partition_count(&topic, count);
+        }
+        if self.once && self.ends.is_empty() {
+            self.note_ends()?;
         }
         let claims = self.applier.claim(partitions)?;
         let mut offsets = Vec::with_capacity(partitions.len());
@@ -324,9 +390,6 @@ impl<'a> BatchLoop<'a> {
     /// Where a partition begins: where the warehouse stands, if the log still has it.
     fn start(&mut self, partition: &Partition, stored: Option<i64>) -> Result<i64, ApplyError> {
         let ends = self.consumer.log_ends(partition)?;
-        if self.once {
-            self.ends.entry(partition.clone()).or_insert(ends.high);
-        }
         let (topic, number) = partition;
         let stored = if self.settings.broken.offsets_first {
             self.consumer.shown_offset(partition)?

@@ -185,7 +185,7 @@ impl Applier {
         let is_delete = event.envelope.operation == Operation::Delete;
         let row = if is_delete { event.envelope.before } else { event.envelope.after };
         let mut cells = match row {
-            Some(row) => self.read_row(row.get(), event.position, fitted, target)?,
+            Some(row) => self.read_row(row.get(), event.position, fitted, (target, is_delete))?,
             None if is_delete => self.key_row(event.record, event.position, fitted, target)?,
             None => return Err(RecordProblem::new("it has no new row").into()),
         };
@@ -233,13 +233,13 @@ impl Applier {
                     event.table.quoted()
                 ))
             })?;
-            old = Some(self.read_row(before.get(), event.position, fitted, target)?);
+            old = Some(self.read_row(before.get(), event.position, fitted, (target, false))?);
         }
         let mut new = None;
         if event.envelope.operation != Operation::Delete {
             let after = event.envelope.after;
             let after = after.ok_or_else(|| RecordProblem::new("it has no new row"))?;
-            let mut cells = self.read_row(after.get(), event.position, fitted, target)?;
+            let mut cells = self.read_row(after.get(), event.position, fitted, (target, false))?;
             if let Some(old) = &old {
                 for (cell, old) in cells.iter_mut().zip(old) {
                     if *cell == Cell::Missing {
@@ -266,7 +266,7 @@ impl Applier {
         json: &str,
         position: Position,
         fitted: &Fitted,
-        target: &Target,
+        (target, key_only): (&Target, bool),
     ) -> Result<Vec<Cell>, RecordProblem> {
         let reader = RowReader {
             version: &fitted.version,
@@ -274,6 +274,7 @@ impl Applier {
             target,
             placeholders: &self.placeholders,
             spelling: self.spelling,
+            key_only,
         };
         reader.read(json, position, &mut self.batch.texts)
     }
@@ -292,7 +293,7 @@ impl Applier {
             serde_json::from_str(key).map_err(|_| RecordProblem::new("its key is no JSON"))?;
         let inner = value.get("payload").filter(|_| value.get("schema").is_some());
         let text = inner.unwrap_or(&value).to_string();
-        self.read_row(&text, position, fitted, target)
+        self.read_row(&text, position, fitted, (target, true))
     }
 
     /// A record without value: the delete that it follows has done its work, unless the topic was

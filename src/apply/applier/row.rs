@@ -50,6 +50,9 @@ pub(super) struct RowReader<'a> {
     pub(super) target: &'a Target,
     pub(super) placeholders: &'a Placeholders,
     pub(super) spelling: Spelling,
+    /// The other columns are NULL, whatever the row says: of a deleted row they may be stand-ins
+    /// that no value of their type is.
+    pub(super) key_only: bool,
 }
 
 impl RowReader<'_> {
@@ -112,7 +115,7 @@ impl RowReader<'_> {
         else {
             return Ok(None);
         };
-        if json == "null" {
+        if json == "null" || (self.key_only && !self.target.key.contains(&place)) {
             return Ok(Some((place, Cell::Null)));
         }
         if column.column_type.is_toastable() && self.placeholders.matches(json) {

@@ -219,6 +219,7 @@ impl Consumer {
         config
             .set("group.id", "cdc-sink-probe")
             .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed");
         let probe: BaseConsumer = config.create().map_err(failed)?;

@@ -15,6 +15,7 @@ use crate::apply::merge::plan::RowPlan;
 use crate::apply::merge::plan::TableChange;
 use crate::apply::merge::plan::TablePlan;
 use crate::apply::merge::plan::Target;
+use crate::lsn::Lsn;
 use crate::position::Position;
 use crate::table::TableName;
 
@@ -74,7 +75,61 @@ struct TableBatch {
     epoch: Option<u64>,
     floor: Option<Position>,
     rows: HashMap<Box<[u8]>, Change>,
-    counts: HashMap<Box<[u8]>, CountPlan>,
+    counts: HashMap<Box<[u8]>, Counted>,
+}
+
+/// How equal rows of a table without key come and go. Each keeps its position: a TRUNCATE that
+/// another partition brings later removes what is older than it, and nothing else.
+#[derive(Debug)]
+struct Counted {
+    cells: Vec<Cell>,
+    steps: Vec<(Position, i64)>,
+}
+
+impl Counted {
+    fn step(&mut self, count: i64, position: Position) {
+        // Nothing can be emptied between two reads.
+        let is_read = |position: Position| position.commit_lsn == Lsn::ZERO;
+        match self.steps.last_mut() {
+            Some((last, known))
+                if *known > 0
+                    && count > 0
+                    && last.epoch == position.epoch
+                    && (*last == position || (is_read(*last) && is_read(position))) =>
+            {
+                *known += count;
+                *last = position.max(*last);
+            }
+            _ => self.steps.push((position, count)),
+        }
+    }
+
+    /// What comes, by position, and what goes of the rows that were there before: of equal rows the
+    /// latest goes first.
+    fn into_plans(mut self) -> Vec<CountPlan> {
+        self.steps.sort_by_key(|(position, _)| *position);
+        let mut came: Vec<(Position, i64)> = Vec::new();
+        let mut gone: Option<(Position, i64)> = None;
+        for (position, count) in self.steps {
+            if count > 0 {
+                came.push((position, count));
+                continue;
+            }
+            let mut wanted = -count;
+            while let (1.., Some((_, last))) = (wanted, came.last_mut()) {
+                let taken = wanted.min(*last);
+                (wanted, *last) = (wanted - taken, *last - taken);
+                if *last == 0 {
+                    came.pop();
+                }
+            }
+            if wanted > 0 {
+                gone = Some((position, gone.map_or(0, |(_, count)| count) - wanted));
+            }
+        }
+        let plan = |(position, count)| CountPlan { count, position, cells: self.cells.clone() };
+        gone.into_iter().chain(came).map(plan).collect()
+    }
 }
 
 /// What is left to be found for a row before a plan can be made.
@@ -138,7 +193,10 @@ impl Batch {
         let table = self.table(target);
         table.floor = table.floor.max(Some(position));
         table.rows.retain(|_, change| change.position > position);
-        table.counts.retain(|_, count| count.position > position);
+        table.counts.retain(|_, counted| {
+            counted.steps.retain(|(at, _)| *at > position);
+            !counted.steps.is_empty()
+        });
     }
 
     /// The key's text, by which changes of one row are told.
@@ -226,24 +284,10 @@ impl Batch {
         (count, position): (i64, Position),
     ) {
         self.changes += 1;
-        let mut row = Vec::new();
-        for cell in &cells {
-            match self.texts.text(*cell) {
-                Some(text) => {
-                    row.extend_from_slice(&text.len().to_ne_bytes());
-                    row.extend_from_slice(text);
-                }
-                None => row.extend_from_slice(&usize::MAX.to_ne_bytes()),
-            }
-        }
+        let row = row_text(&self.texts, &cells);
         let table = self.table(target);
-        let known = table.counts.entry(row.into_boxed_slice()).or_insert(CountPlan {
-            count: 0,
-            position,
-            cells,
-        });
-        known.count += count;
-        known.position = known.position.max(position);
+        let known = table.counts.entry(row).or_insert(Counted { cells, steps: Vec::new() });
+        known.step(count, position);
     }
 
     /// Rows that lack values which may be found in the warehouse.
@@ -319,15 +363,17 @@ impl TableBatch {
             })
             .collect();
         rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut counts: Vec<CountPlan> = self
-            .counts
-            .into_values()
-            .filter(|count| count.count != 0)
-            .map(|count| CountPlan {
-                cells: padded(count.cells, &target, (count.position, texts)),
-                ..count
-            })
-            .collect();
+        // Rows that were told apart only by columns that came within the batch are equal now.
+        let mut equal: HashMap<Box<[u8]>, Counted> = HashMap::new();
+        for counted in self.counts.into_values() {
+            let Some((position, _)) = counted.steps.last() else { continue };
+            let cells = padded(counted.cells, &target, (*position, texts));
+            let row = row_text(texts, &cells);
+            let known = equal.entry(row).or_insert(Counted { cells, steps: Vec::new() });
+            known.steps.extend(counted.steps);
+        }
+        let mut counts: Vec<CountPlan> =
+            equal.into_values().flat_map(Counted::into_plans).collect();
         counts.sort_unstable_by_key(|count| count.position);
         TablePlan {
             target,
@@ -340,6 +386,21 @@ impl TableBatch {
             counts,
         }
     }
+}
+
+/// A row's text, by which equal rows are found.
+fn row_text(texts: &Texts, cells: &[Cell]) -> Box<[u8]> {
+    let mut row = Vec::new();
+    for cell in cells {
+        match texts.text(*cell) {
+            Some(text) => {
+                row.extend_from_slice(&text.len().to_ne_bytes());
+                row.extend_from_slice(text);
+            }
+            None => row.extend_from_slice(&usize::MAX.to_ne_bytes()),
+        }
+    }
+    row.into_boxed_slice()
 }
 
 /// Cells of columns that came later in the batch.
@@ -487,5 +548,31 @@ mod tests {
         let (_, plans) = batch.into_plans();
         let counts: Vec<i64> = plans[0].counts.iter().map(|count| count.count).collect();
         assert_eq!(counts, [1]);
+    }
+
+    fn counts(steps: &[(i64, u64)], floor: Option<u64>) -> Vec<(i64, Position)> {
+        let mut batch = Batch::default();
+        for (count, lsn) in steps {
+            let span = batch.texts.push(b"x");
+            let cells = vec![Cell::Text(span), Cell::Null, Cell::Null];
+            batch.count(&target(), cells, (*count, at(*lsn)));
+        }
+        if let Some(floor) = floor {
+            batch.truncate(&target(), at(floor));
+        }
+        let (_, mut plans) = batch.into_plans();
+        plans.remove(0).counts.into_iter().map(|count| (count.count, count.position)).collect()
+    }
+
+    #[test]
+    fn equal_rows_keep_their_positions_for_a_truncate_that_comes_later() {
+        assert_eq!(counts(&[(1, 1), (1, 9)], None), [(1, at(1)), (1, at(9))]);
+        assert_eq!(counts(&[(1, 1), (1, 9)], Some(5)), [(1, at(9))]);
+        // One that was there before goes, and another comes: not the same as nothing.
+        assert_eq!(counts(&[(-1, 2), (1, 9)], None), [(-1, at(2)), (1, at(9))]);
+        assert_eq!(counts(&[(-1, 2), (1, 9)], Some(5)), [(1, at(9))]);
+        assert_eq!(counts(&[(1, 1), (1, 2), (-1, 3), (-1, 4), (-1, 6)], None), [(-1, at(6))]);
+        // Reads need no place of their own.
+        assert_eq!(counts(&[(1, 0), (1, 0), (1, 0)], None), [(3, at(0))]);
     }
 }

@@ -124,6 +124,13 @@ pub trait Warehouse: Send {
         partitions: &[(String, i32)],
     ) -> Result<Vec<Claim>, WarehouseError>;
 
+    /// What is stored for a group: topic, partition and the first offset that is not applied.
+    ///
+    /// # Errors
+    ///
+    /// The warehouse cannot be asked.
+    fn offsets(&mut self, group: &str) -> Result<Vec<(String, i32, i64)>, WarehouseError>;
+
     /// Stored watermarks of all partitions of a topic.
     ///
     /// # Errors

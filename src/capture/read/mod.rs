@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::capture::CaptureError;
+use crate::capture::catalog::Shape;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::SourceName;
@@ -112,7 +113,7 @@ impl Reader<'_> {
         }
         let missing: Vec<Table> = self.unread(&known);
         let first_attempt = known.slot.read_attempts == 0;
-        let keyless = missing.iter().find(|(_, facts)| facts.key.is_empty());
+        let keyless = missing.iter().find(|(_, facts)| self.is_multiset(facts));
         if let (Some((table, _)), false) = (keyless, first_attempt) {
             tracing::warn!(
                 table = %table.name,
@@ -175,6 +176,13 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Whether readers cannot tell a table's rows apart, so that a row that is sent twice is two
+    /// rows. A record key that may be null or is not unique does not help them.
+    fn is_multiset(&self, facts: &TableFacts) -> bool {
+        let shape = Shape::of_facts(facts, &facts.columns);
+        !self.session.settings.columns.keyed(&shape).key_is_unique
+    }
+
     /// Tables that came into the publication since reading was completed.
     pub(super) fn new_tables(&self, state: Option<&mut State>) -> Result<(), CaptureError> {
         let Some(state) = state else { return Ok(()) };
@@ -187,7 +195,7 @@ impl Reader<'_> {
             let begun = state.tables.get(&table.name).is_some_and(|known| {
                 known.oid == table.oid.0 && known.epoch_begun == state.slot.epoch
             });
-            if begun && facts.key.is_empty() {
+            if begun && self.is_multiset(facts) {
                 return Err(SourceError::configuration(
                     format!(
                         "reading of new table {} was interrupted, and without a key its rows \

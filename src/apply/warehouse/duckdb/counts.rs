@@ -61,6 +61,8 @@ impl LoadingTable<'_> {
         ))
     }
 
+    /// The latest go first: an older one may be emptied by a TRUNCATE that another partition brings
+    /// later.
     fn delete_equal(&self) -> Result<u64, Fault> {
         let table = sql::table(&self.target.table);
         let mut conditions: Vec<String> = Vec::new();
@@ -79,7 +81,7 @@ impl LoadingTable<'_> {
         self.connection.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE {VERDICT} AS SELECT rid, position FROM \
              (SELECT t.rowid AS rid, s.position, s.number, \
-             row_number() OVER (PARTITION BY s.n ORDER BY t.rowid) AS place \
+             row_number() OVER (PARTITION BY s.n ORDER BY t.{POSITION_COLUMN} DESC, t.rowid) AS place \
              FROM {table} t JOIN {STAGE} s ON {}) WHERE place <= -number",
             conditions.join(" AND ")
         ))?;

@@ -192,6 +192,10 @@ impl Warehouse for DuckDb {
         state::claim(self.connection()?, group, partitions)
     }
 
+    fn offsets(&mut self, group: &str) -> Result<Vec<(String, i32, i64)>, WarehouseError> {
+        state::offsets(self.connection()?, group)
+    }
+
     fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError> {
         state::watermarks(self.connection()?, topic)
     }

@@ -159,6 +159,24 @@ pub(super) fn claim(
     Ok(claims)
 }
 
+/// Offsets of a group.
+pub(super) fn offsets(
+    connection: &Connection,
+    group: &str,
+) -> Result<Vec<(String, i32, i64)>, WarehouseError> {
+    let mut offsets = Vec::new();
+    let query = format!(
+        "SELECT topic, CAST(partition AS BIGINT), next_offset FROM {} WHERE \"group\" = {}",
+        ours("offsets"),
+        literal(group)
+    );
+    connection.each(&query, |row| {
+        offsets.push((text(row, 0), partition(row, 1), row.integer(2).unwrap_or_default()));
+        Ok::<(), WarehouseError>(())
+    })?;
+    Ok(offsets)
+}
+
 /// Does something as one transaction, or not at all.
 pub(super) fn transaction<T>(
     connection: &Connection,

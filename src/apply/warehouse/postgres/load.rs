@@ -118,13 +118,14 @@ impl Load<'_> {
             (upserted, deleted) = self.merge(&statements, plan, deleted).await?;
         } else if !plan.counts.is_empty() {
             self.stage(&statements, plan).await?;
-            upserted += self.execute(&statements.insert_counted()).await?;
+            // What goes was there before what comes.
             let wanted: i64 = plan.counts.iter().map(|count| (-count.count).max(0)).sum();
             if wanted > 0 {
                 let found = self.execute(&statements.delete_counted()).await?;
                 deleted += found;
                 not_found = wanted.unsigned_abs().saturating_sub(found);
             }
+            upserted += self.execute(&statements.insert_counted()).await?;
         }
         if !plan.rows.is_empty() || !plan.counts.is_empty() {
             self.execute(&format!("TRUNCATE {}", statements.stage())).await?;

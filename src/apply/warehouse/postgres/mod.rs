@@ -257,6 +257,13 @@ impl Warehouse for PostgresWarehouse {
         Ok(rows.iter().map(claim).collect())
     }
 
+    fn offsets(&mut self, group: &str) -> Result<Vec<(String, i32, i64)>, WarehouseError> {
+        let sql = "SELECT topic, partition, coalesce(next_offset, 0) FROM _cdc.offsets WHERE \
+                   group_name = $1";
+        let rows = self.query(sql, &[&group])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+    }
+
     fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError> {
         let sql = "SELECT partition, position FROM _cdc.watermarks WHERE topic = $1";
         let rows = self.query(sql, &[&topic])?;

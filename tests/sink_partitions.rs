@@ -1,0 +1,209 @@
+//! Goal: what lies in several partitions ends as if it had come in one order, whoever reads which
+//! of them and when.
+//!
+//! Method: records made by hand in a real Kafka, in partitions that are read one after the other,
+//! and what is in the warehouse.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test may panic, in its helpers too"
+)]
+#![allow(clippy::print_stdout, reason = "progress is shown to a person")]
+
+mod run;
+mod sink;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
+
+use sink::SinkOptions;
+use sink::Store;
+use sink::produce;
+use sink::produce::Made;
+use sink::records::create;
+use sink::records::delete;
+use sink::records::row;
+use sink::records::truncate;
+use sink::scene;
+use sink::warehouse::KINDS;
+use sink::warehouse::Kind;
+
+/// A topic and a warehouse of its own.
+struct Play {
+    topic: String,
+    store: Store,
+    options: SinkOptions,
+}
+
+impl Play {
+    fn new(name: &str, kind: Kind, partitions: i32) -> Self {
+        let name = format!("{name}_{kind:?}").to_lowercase();
+        let kafka = scene::kafka();
+        kafka.create_topic(&name, partitions, &[]);
+        let store = Store::new(kind, scene::server(), &name);
+        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url()).group(&name);
+        Self { topic: name, store, options }
+    }
+
+    #[track_caller]
+    fn send(&self, records: &[Made]) {
+        produce::send(scene::kafka(), &self.topic, records);
+    }
+
+    #[track_caller]
+    fn apply(&self, records: &[Made]) {
+        self.send(records);
+        self.options.once();
+    }
+
+    #[track_caller]
+    fn rows(&self) -> Vec<String> {
+        let sql = "SELECT CAST(id AS text) || ' ' || coalesce(a, '-') FROM made.items ORDER BY 1";
+        let rows = self.store.query(sql);
+        rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default()).collect()
+    }
+}
+
+/// A record of a table whose rows nothing tells apart, though its records may have keys: the key's
+/// column may be null.
+fn loose(mut made: Made) -> Made {
+    made.key = made
+        .key
+        .map(|key| key.replace(r#""optional":false,"field""#, r#""optional":true,"field""#));
+    made
+}
+
+fn come(position: &str, id: i32) -> Made {
+    loose(create(position, &row(id, "x", ""))).to(1)
+}
+
+fn go(position: &str, id: i32) -> Made {
+    loose(delete(position, &row(id, "x", ""))).to(1)
+}
+
+/// Rows of partition 1 that are older than a TRUNCATE in partition 0 go with it, whenever it is
+/// read; equal ones that are newer stay.
+#[test]
+fn a_truncate_of_a_multiset_takes_the_older_of_equal_rows() {
+    for kind in KINDS {
+        // All at once, and each record in a batch of its own.
+        for (name, records) in [("whole", "100000"), ("single", "1")] {
+            let made = Play::new(&format!("multiset_{name}"), kind, 2);
+            let options = made.options.clone().set("batch.records", records);
+            made.send(&[come("1:10:0:0", 1), come("1:10:1:0", 2), come("1:10:2:0", 3)]);
+            options.once();
+            // The TRUNCATE at 20 is read last: row 1 goes and comes again, row 2 comes once more,
+            // row 3 goes after it had come again.
+            made.send(&[
+                go("1:15:0:0", 1),
+                come("1:25:0:0", 1),
+                come("1:26:0:0", 2),
+                come("1:27:0:0", 3),
+                go("1:28:0:0", 3),
+                come("1:29:0:0", 4),
+                go("1:30:0:0", 4),
+                come("1:31:0:0", 4),
+            ]);
+            options.once();
+            made.send(&[loose(truncate("1:20:0:0"))]);
+            options.once();
+            assert_eq!(made.rows(), ["1 x", "2 x", "4 x"], "{kind:?} {name}");
+            // And a partition that is behind it.
+            made.send(&[come("1:40:0:0", 5)]);
+            made.send(&[loose(truncate("1:39:0:0"))]);
+            options.once();
+            assert_eq!(made.rows(), ["5 x"], "{kind:?} {name}");
+        }
+    }
+}
+
+/// A new read of everything replaces what an interrupted one has brought, in whatever order the
+/// partitions come.
+#[test]
+fn a_multiset_holds_the_rows_of_the_latest_epoch_of_all_partitions() {
+    for kind in KINDS {
+        for (name, records) in [("whole", "100000"), ("single", "1")] {
+            let made = Play::new(&format!("epochs_{name}"), kind, 3);
+            let options = made.options.clone().set("batch.records", records);
+            let read = |position: &str, id: i32, partition: i32| {
+                let mut made = loose(create(position, &row(id, "x", ""))).to(partition);
+                made.value = made.value.map(|value| value.replace(r#""op":"c""#, r#""op":"r""#));
+                made
+            };
+            made.send(&[read("1:0:0:0", 1, 0), read("1:0:1:0", 2, 2)]);
+            options.once();
+            made.send(&[read("2:0:0:0", 1, 0), read("1:0:2:0", 2, 2)]);
+            options.once();
+            made.send(&[read("2:0:1:0", 2, 2), read("2:0:2:0", 2, 2), read("1:0:3:0", 9, 1)]);
+            options.once();
+            assert_eq!(made.rows(), ["1 x", "2 x", "2 x"], "{kind:?} {name}");
+        }
+    }
+}
+
+/// Another member of the group comes and takes partitions, and goes again without having applied
+/// them: `--once` has not ended by then.
+#[test]
+fn a_run_with_once_ends_only_when_every_partition_is_applied() {
+    for kind in KINDS {
+        let made = Play::new("guest", kind, 4);
+        let records: Vec<Made> = (0..40)
+            .map(|id| create(&format!("1:{}:0:0", 10 + id), &row(id, "a", "")).to(id % 4))
+            .collect();
+        made.send(&records);
+        let guest: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", scene::kafka().bootstrap())
+            .set("group.id", &made.topic)
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "6000")
+            .create()
+            .unwrap();
+        guest.subscribe(&[&made.topic]).unwrap();
+        while guest.assignment().unwrap().count() != 4 {
+            guest.poll(Duration::from_millis(50));
+        }
+        let options = made.options.clone();
+        let run = std::thread::spawn(move || options.once());
+        // It is let in, and then the guest keeps its share for a while.
+        let mut shared = None;
+        while shared.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(4)) {
+            guest.poll(Duration::from_millis(50));
+            if shared.is_none() && guest.assignment().unwrap().count() == 2 {
+                shared = Some(Instant::now());
+            }
+        }
+        assert!(!run.is_finished(), "{kind:?}: it ended while another had half of the partitions");
+        guest.unsubscribe();
+        drop(guest);
+        run.join().unwrap();
+        assert_eq!(made.rows().len(), 40, "{kind:?}");
+    }
+}
+
+/// What a delete says of columns other than the key may be no value of theirs.
+#[test]
+fn a_delete_is_known_by_its_key_alone() {
+    for kind in KINDS {
+        let made = Play::new("stand_in", kind, 1);
+        let typed = |mut made: Made| {
+            let old = r#"{"type":"string","optional":true,"field":"a"}"#;
+            let new = r#"{"type":"string","optional":false,"name":"io.debezium.data.Json","version":1,"field":"a"}"#;
+            made.value = made.value.map(|value| value.replace(old, new));
+            made
+        };
+        made.apply(&[
+            typed(create("1:10:0:0", &row(1, "[1]", ""))),
+            typed(create("1:11:0:0", &row(2, "[2]", ""))),
+        ]);
+        made.apply(&[typed(delete("1:20:0:0", &row(1, "", "")))]);
+        let rows = made.store.query("SELECT CAST(id AS text) FROM made.items");
+        assert_eq!(rows, [[Some("2".to_owned())]], "{kind:?}");
+    }
+}
