@@ -116,11 +116,16 @@ impl Scene {
             sinks.iter().filter_map(batches).sum()
         };
         let before = applied(&self.sinks);
-        wait_until(Duration::from_secs(120), "batches to be applied", || {
+        let began = Instant::now();
+        while applied(&self.sinks) == before {
             self.sinks.iter_mut().for_each(Sink::assert_running);
-            let now = applied(&self.sinks);
-            now != before
-        });
+            if began.elapsed() > Duration::from_secs(100) {
+                self.sinks.iter().for_each(|sink| println!("sink:\n{}", sink.daemon().log_tail()));
+                println!("agent:\n{}", self.agent.daemon().log_tail());
+                panic!("no batch was applied for {:?}", began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn kill(&mut self, phase: Phase, victim: Victim) {
