@@ -15,6 +15,9 @@
 mod run;
 mod sink;
 
+#[path = "sink_made/letters.rs"]
+mod letters;
+
 use sink::SinkOptions;
 use sink::Store;
 use sink::produce;
@@ -96,6 +99,30 @@ fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
     }
 }
 
+/// The key stands last, so that its place among the columns is not its place in the key.
+#[test]
+fn a_key_change_finds_its_old_row_wherever_the_key_stands() {
+    let moved = |made: Made| {
+        let id = r#"{"type":"int32","optional":false,"field":"id"}"#;
+        let last = r#""optional":true,"field":"big"}"#;
+        let value = made.value.map(|value| {
+            let without = value.replace(&format!("{id},"), "");
+            without.replace(&format!("{last}]"), &format!("{last},{id}]"))
+        });
+        Made { value, ..made }
+    };
+    for kind in KINDS {
+        let made = Play::new("key_last", kind, 1);
+        made.apply(&[moved(create("1:10:0:0", &row(1, "a", "large")))]);
+        let halves = [
+            moved(leave("1:20:0:0", &row(1, "", ""))),
+            moved(arrive("1:20:0:1", &row(2, "b", LEFT_OUT))),
+        ];
+        made.apply(&halves);
+        assert_eq!(made.rows(), ["2 b large"], "{kind:?}");
+    }
+}
+
 #[test]
 fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
     for kind in KINDS {
@@ -149,92 +176,6 @@ fn deleted_rows_stay_where_they_are_wanted() {
         options.once();
         assert_eq!(made.one(gone), "1,2", "{kind:?}");
         assert_eq!(made.rows(), ["1 a x", "2 again w", "3 d v"], "{kind:?}");
-    }
-}
-
-fn bad(position: &str, value: &str) -> Made {
-    let mut made = create(position, &row(2, "b", ""));
-    made.value = Some(value.to_owned());
-    made
-}
-
-#[test]
-fn a_bad_record_stops_everything_at_its_place() {
-    for kind in KINDS {
-        let without_op =
-            create("1:12:0:0", &row(2, "b", "")).value.unwrap().replace("\"op\":\"c\",", "");
-        let wrong_type = create("1:12:0:0", &row(2, "b", ""))
-            .value
-            .unwrap()
-            .replace("\"id\":2", "\"id\":9999999999");
-        let faults = [("json", "{\"a\":".to_owned()), ("op", without_op), ("type", wrong_type)];
-        for (fault, value) in faults {
-            let made = Play::new(&format!("stop_{fault}"), kind, 1);
-            made.send(&[
-                create("1:10:0:0", &row(1, "a", "")),
-                bad("1:12:0:0", &value),
-                create("1:14:0:0", &row(3, "c", "")),
-            ]);
-            let place = format!("{} partition 0 offset 1", made.topic);
-            made.options.try_once().expect(78, &[&place]);
-            assert!(made.store.query("SELECT name FROM _cdc.tables").len() < 2);
-            let ended = made.options.try_once();
-            ended.expect(78, &[&place]);
-            let keyless = made.one("SELECT CAST(count(*) AS text) FROM _cdc.dead_letters");
-            assert_eq!(keyless, "0", "{kind:?} {fault}");
-        }
-    }
-}
-
-#[test]
-fn bad_records_are_put_aside_with_what_follows_and_replayed() {
-    for kind in KINDS {
-        let made = Play::new("aside", kind, 1);
-        let options = made.options.clone().set("errors.tolerance", "all");
-        let broken = create("1:12:0:0", &row(2, "b", ""))
-            .value
-            .unwrap()
-            .replace("\"id\":2", "\"id\":\"two\"");
-        made.send(&[
-            create("1:10:0:0", &row(1, "a", "")),
-            bad("1:12:0:0", &broken).header("kept", "as it was"),
-            update("1:13:0:0", &row(2, "b2", "")),
-            create("1:14:0:0", &row(3, "c", "")),
-        ]);
-        options.once();
-        assert_eq!(made.rows(), ["1 a ", "3 c "], "{kind:?}");
-        made.send(&[update("1:15:0:0", &row(2, "b3", "")), update("1:16:0:0", &row(3, "c2", ""))]);
-        options.once();
-        assert_eq!(made.rows(), ["1 a ", "3 c2 "], "{kind:?}");
-        let letters = "SELECT topic || ' ' || CAST(partition AS text) || ' ' || \
-            CAST(\"offset\" AS text) FROM _cdc.dead_letters ORDER BY \"offset\"";
-        let places: Vec<String> =
-            made.store.query(letters).into_iter().map(|mut row| row.remove(0).unwrap()).collect();
-        let expected: Vec<String> =
-            [1, 2, 4].iter().map(|at| format!("{} 0 {at}", made.topic)).collect();
-        assert_eq!(places, expected, "{kind:?}");
-        let reason = made.one("SELECT reason FROM _cdc.dead_letters ORDER BY \"offset\" LIMIT 1");
-        assert!(reason.contains("id"), "{kind:?}: {reason}");
-        let headers = made
-            .one("SELECT CAST(headers AS text) FROM _cdc.dead_letters ORDER BY \"offset\" LIMIT 1");
-        assert!(headers.contains("as it was"), "{kind:?}: {headers}");
-        options.replay(0, 3);
-        // A person mends the bytes.
-        let encode =
-            |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mended = encode(&create("1:12:0:0", &row(2, "b", "")).value.unwrap());
-        let stored = match kind {
-            Kind::Postgres => format!("decode('{mended}', 'hex')"),
-            Kind::DuckDb => format!("unhex('{mended}')"),
-        };
-        made.store.execute(&format!(
-            "UPDATE _cdc.dead_letters SET value = {stored} WHERE \"offset\" = 1"
-        ));
-        options.replay(3, 0);
-        assert_eq!(made.rows(), ["1 a ", "2 b3 ", "3 c2 "], "{kind:?}");
-        made.send(&[update("1:20:0:0", &row(2, "b4", ""))]);
-        options.once();
-        assert_eq!(made.rows(), ["1 a ", "2 b4 ", "3 c2 "], "{kind:?}");
     }
 }
 

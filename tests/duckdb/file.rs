@@ -171,7 +171,7 @@ fn state_moved_values_and_dead_letters_come_and_go() {
     batch.plan.state =
         vec![("k'".to_owned(), Some("1".to_owned())), ("l".to_owned(), Some("2".to_owned()))];
     file.load(&batch).unwrap();
-    // A letter is there once, with what was said last.
+    // A letter is there once, with what was said first.
     batch.plan.dead_letters[0].reason = "second".to_owned();
     batch.plan.state = vec![("k'".to_owned(), Some("3".to_owned())), ("l".to_owned(), None)];
     file.load(&batch).unwrap();
@@ -179,7 +179,7 @@ fn state_moved_values_and_dead_letters_come_and_go() {
     assert_eq!(file.warehouse.moved(TableId(3), position(6)).unwrap(), None);
     assert_eq!(file.warehouse.state().unwrap(), [("k'".to_owned(), "3".to_owned())]);
     let letters = file.warehouse.dead_letters(None, 2).unwrap();
-    assert_eq!(letters, [letter(7, "second"), letter(8, "y")]);
+    assert_eq!(letters, [letter(7, "first"), letter(8, "y")]);
     let after = ("t".to_owned(), 0, 8);
     assert_eq!(file.warehouse.dead_letters(Some(&after), 9).unwrap(), [letter(9, "x")]);
     assert_eq!(file.warehouse.parked_keys().unwrap(), [("t".to_owned(), vec![0, 255])]);

@@ -194,7 +194,7 @@ impl Applier {
             .key(target, &cells)
             .ok_or_else(|| RecordProblem::new("a column of the key is null or was left out"))?;
         if is_delete && event.record.leaves_for_new_key() {
-            self.batch.put_aside(target, &key, (event.position, cells.clone()));
+            self.batch.put_aside(target, &key, (event.position, target.key_cells(&cells)));
         }
         let mut base = None;
         if !is_delete && event.record.comes_from_old_key() {

@@ -152,10 +152,8 @@ impl Applier {
         for (partition, owned) in self.owned_before.drain() {
             self.owned.insert(partition, owned);
         }
-        for letter in &self.dead_letters {
-            if let Some(key) = &letter.key {
-                self.parked.remove(&(letter.topic.clone(), key.clone()));
-            }
+        for key in self.parked_here.drain(..) {
+            self.parked.remove(&key);
         }
         self.versions.unfit();
         self.batch = Batch::default();
@@ -168,6 +166,8 @@ impl Applier {
         self.records.clear();
         self.bytes = 0;
         self.dead_letters.clear();
+        self.parked_here.clear();
+        self.parked_asked = false;
         self.dead_letters_done.clear();
         self.moved_taken.clear();
         self.state.clear();

@@ -69,6 +69,9 @@ pub enum Pushed {
     Waits,
 }
 
+/// Topic and key of records that wait among the dead letters.
+type ParkedKey = (String, Vec<u8>);
+
 /// A partition of a topic.
 pub type Partition = (Arc<str>, i32);
 
@@ -137,7 +140,11 @@ pub struct Applier {
     /// The same before the batch.
     owned_before: HashMap<Partition, Owned>,
     /// Keys whose records wait among the dead letters.
-    parked: HashSet<(String, Vec<u8>)>,
+    parked: HashSet<ParkedKey>,
+    /// Those of them that the batch has put there first.
+    parked_here: Vec<ParkedKey>,
+    /// The batch has asked the warehouse which keys wait.
+    parked_asked: bool,
     batch: Batch,
     records: Vec<Record>,
     bytes: usize,
@@ -177,6 +184,8 @@ impl Applier {
             partition_counts: HashMap::new(),
             owned_before: HashMap::new(),
             parked: HashSet::new(),
+            parked_here: Vec::new(),
+            parked_asked: false,
             batch: Batch::default(),
             records: Vec::new(),
             bytes: 0,
@@ -314,7 +323,7 @@ impl Applier {
         if owned.is_some_and(|owned| owned.fence != NO_OFFSETS) && record.offset < next_offset {
             return Ok(Pushed::Taken);
         }
-        let result = match self.is_parked(record) {
+        let result = match self.is_parked(record)? {
             true => Err(TableProblem::Record(RecordProblem::new(
                 "an earlier record of its key waits here",
             ))),
@@ -341,11 +350,20 @@ impl Applier {
         }
     }
 
-    fn is_parked(&self, record: &Record) -> bool {
-        let Some(key) = &record.key else { return false };
-        !self.parked.is_empty()
-            && self.parked.contains(&(record.topic.to_string(), key.to_vec()))
-            && self.settings.tolerance == ErrorsTolerance::All
+    /// Whether an earlier record of its key waits among the dead letters. A replay may have taken
+    /// it from there meanwhile, so that the warehouse is asked, once in a batch.
+    fn is_parked(&mut self, record: &Record) -> Result<bool, ApplyError> {
+        let Some(key) = &record.key else { return Ok(false) };
+        if self.parked.is_empty() || self.settings.tolerance != ErrorsTolerance::All {
+            return Ok(false);
+        }
+        let key = (record.topic.to_string(), key.to_vec());
+        if !self.parked_asked && self.parked.contains(&key) {
+            self.parked = self.warehouse.parked_keys()?.into_iter().collect();
+            self.parked.extend(self.parked_here.iter().cloned());
+            self.parked_asked = true;
+        }
+        Ok(self.parked.contains(&key))
     }
 
     fn bad(&mut self, record: &Record, problem: RecordProblem) -> Result<(), ApplyError> {
@@ -354,7 +372,10 @@ impl Applier {
         }
         tracing::warn!(record = %record, reason = problem.0, "a bad record is put aside");
         if let Some(key) = &record.key {
-            self.parked.insert((record.topic.to_string(), key.to_vec()));
+            let key = (record.topic.to_string(), key.to_vec());
+            if self.parked.insert(key.clone()) {
+                self.parked_here.push(key);
+            }
         }
         self.dead_letters.push(DeadLetter {
             topic: record.topic.to_string(),

@@ -97,7 +97,7 @@ impl Applier {
         position: Position,
     ) -> Result<bool, ApplyError> {
         let stored = self.stored_target(target);
-        let keys = [cells.to_vec()];
+        let keys = [target.key_cells(cells)];
         let found = self.warehouse.rows(&stored, &keys, &mut self.batch.texts)?;
         Ok(found.into_iter().flatten().any(|row| row.position >= position))
     }

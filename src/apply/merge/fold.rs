@@ -43,7 +43,7 @@ pub struct MovedRow {
 /// A row of the warehouse as it was before a position.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Its key's cells.
+    /// The cells of its key's columns.
     pub key: Vec<Cell>,
     /// Only a row whose last change is older counts.
     pub before: Position,

@@ -75,6 +75,11 @@ impl Target {
         !self.key.is_empty()
     }
 
+    /// The cells of the key, of a row's.
+    pub fn key_cells(&self, row: &[Cell]) -> Vec<Cell> {
+        self.key.iter().map(|place| row.get(*place).copied().unwrap_or(Cell::Null)).collect()
+    }
+
     /// The key's columns.
     pub fn key_columns(&self) -> impl Iterator<Item = &TargetColumn> {
         self.key.iter().filter_map(|place| self.columns.get(*place))

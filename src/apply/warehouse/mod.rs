@@ -139,7 +139,8 @@ pub trait Warehouse: Send {
     fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError>;
 
     /// Rows by key, each with its position and its values; their texts are appended to `texts`.
-    /// `None` for a key of which nothing is known.
+    /// `None` for a key of which nothing is known. Keys have the cells of the key's columns, in the
+    /// order of [`Target::key`].
     ///
     /// # Errors
     ///

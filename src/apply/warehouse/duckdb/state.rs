@@ -401,17 +401,18 @@ fn store_moved(connection: &Connection, plan: &Plan) -> Result<(), WarehouseErro
 
 fn store_dead_letters(connection: &Connection, plan: &Plan) -> Result<(), WarehouseError> {
     let table = ours("dead_letters");
-    let remove = |topic: &str, partition: i32, offset: i64| {
-        format!(
-            "DELETE FROM {table} WHERE topic = {} AND partition = {partition} \
-             AND \"offset\" = {offset}",
-            literal(topic)
-        )
+    let same = |topic: &str, partition: i32, offset: i64| {
+        let topic = literal(topic);
+        format!("topic = {topic} AND partition = {partition} AND \"offset\" = {offset}")
     };
     for letter in &plan.dead_letters {
-        connection.execute(&remove(&letter.topic, letter.partition, letter.offset))?;
+        // One that is there stays: a person may have mended it.
+        let same = same(&letter.topic, letter.partition, letter.offset);
         connection.execute_with(
-            &format!("INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, now())"),
+            &format!(
+                "INSERT INTO {table} SELECT ?, ?, ?, ?, ?, ?, ?, now() WHERE NOT EXISTS (SELECT 1 \
+                 FROM {table} WHERE {same})"
+            ),
             &[
                 Value::Text(&letter.topic),
                 Value::Integer(letter.partition.into()),
@@ -424,7 +425,8 @@ fn store_dead_letters(connection: &Connection, plan: &Plan) -> Result<(), Wareho
         )?;
     }
     for (topic, partition, offset) in &plan.dead_letters_done {
-        connection.execute(&remove(topic, *partition, *offset))?;
+        let same = same(topic, *partition, *offset);
+        connection.execute(&format!("DELETE FROM {table} WHERE {same}"))?;
     }
     Ok(())
 }

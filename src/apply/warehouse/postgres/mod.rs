@@ -276,12 +276,10 @@ impl Warehouse for PostgresWarehouse {
         keys: &[Vec<Cell>],
         texts: &mut Texts,
     ) -> Result<Vec<Option<StoredRow>>, WarehouseError> {
-        let columns: Vec<Vec<String>> = target
-            .key
-            .iter()
-            .map(|place| {
+        let columns: Vec<Vec<String>> = (0..target.key.len())
+            .map(|at| {
                 let text = |key: &Vec<Cell>| {
-                    let cell = key.get(*place).copied().unwrap_or(Cell::Null);
+                    let cell = key.get(at).copied().unwrap_or(Cell::Null);
                     String::from_utf8_lossy(texts.text(cell).unwrap_or_default()).into_owned()
                 };
                 keys.iter().map(text).collect()

@@ -14,8 +14,8 @@ CREATE TABLE IF NOT EXISTS _cdc.tables (
     generation bigint NOT NULL, epoch bigint NOT NULL, floor text COLLATE "C",
     definition json NOT NULL, UNIQUE ("schema", name));
 CREATE TABLE IF NOT EXISTS _cdc.offsets (
-    group_name text, topic text, partition integer, next_offset bigint, fence bigint NOT NULL,
-    PRIMARY KEY (group_name, topic, partition));
+    "group" text, topic text, partition integer, next_offset bigint, fence bigint NOT NULL,
+    PRIMARY KEY ("group", topic, partition));
 CREATE TABLE IF NOT EXISTS _cdc.watermarks (
     topic text, partition integer, position text COLLATE "C" NOT NULL,
     PRIMARY KEY (topic, partition));
@@ -30,15 +30,15 @@ CREATE TABLE IF NOT EXISTS _cdc.state (key text PRIMARY KEY, value text NOT NULL
 "#;
 
 /// Takes partitions: raises their fences.
-pub(super) const CLAIM: &str = "INSERT INTO _cdc.offsets AS o (group_name, topic, partition, \
+pub(super) const CLAIM: &str = "INSERT INTO _cdc.offsets AS o (\"group\", topic, partition, \
     fence) SELECT $1, k.topic, k.partition, 1 FROM unnest($2::text[], $3::int[]) AS k(topic, \
-    partition) ORDER BY k.topic, k.partition ON CONFLICT (group_name, topic, partition) DO UPDATE \
+    partition) ORDER BY k.topic, k.partition ON CONFLICT (\"group\", topic, partition) DO UPDATE \
     SET fence = o.fence + 1 RETURNING o.topic, o.partition, o.next_offset, o.fence";
 
 /// Stores offsets whose fences still hold.
 pub(super) const STORE_OFFSETS: &str = "UPDATE _cdc.offsets AS o SET next_offset = k.next FROM \
     unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS k(topic, partition, next, fence) \
-    WHERE o.group_name = $1 AND o.topic = k.topic AND o.partition = k.partition AND o.fence = \
+    WHERE o.\"group\" = $1 AND o.topic = k.topic AND o.partition = k.partition AND o.fence = \
     k.fence RETURNING o.topic, o.partition";
 
 /// The rest of what a plan stores, as one text.
