@@ -180,6 +180,53 @@ fn deleted_rows_stay_where_they_are_wanted() {
 }
 
 #[test]
+fn a_row_that_goes_in_the_batch_of_its_last_values_keeps_them_under_soft() {
+    for kind in KINDS {
+        let made = Play::new("soft_batch", kind, 1);
+        let options = made.options.clone().set("delete.mode", "soft");
+        made.send(&[
+            create("1:10:0:0", &row(2, "b", "y")),
+            create("1:10:1:0", &row(4, "d", "w")),
+            delete("1:10:2:0", &row(4, "", "")),
+        ]);
+        options.once();
+        made.send(&[
+            // Came and went.
+            create("1:20:0:0", &row(1, "a", "x")),
+            update("1:20:1:0", &row(1, "a2", LEFT_OUT)),
+            delete("1:20:2:0", &row(1, "", "")),
+            // Was there; what the update leaves out stands in the warehouse.
+            update("1:21:0:0", &row(2, "b2", LEFT_OUT)),
+            delete("1:21:1:0", &row(2, "", "")),
+            // Never came.
+            delete("1:22:0:0", &row(3, "", "")),
+            // Is gone already.
+            delete("1:23:0:0", &row(4, "", "")),
+            // Comes and goes under another key than it had.
+            create("1:24:0:0", &row(5, "e", "v")),
+            leave("1:24:1:0", &row(5, "", "")),
+            arrive("1:24:1:1", &row(6, "e2", LEFT_OUT)),
+            delete("1:24:2:0", &row(6, "", "")),
+        ]);
+        options.once();
+        let expected = ["1 a2 x", "2 b2 y", "3 - -", "4 d w", "5 e v", "6 e2 v"];
+        assert_eq!(made.rows(), expected, "{kind:?}");
+        let ids = "SELECT string_agg(CAST(id AS text), ',' ORDER BY id) FROM made.items WHERE ";
+        assert_eq!(made.one(&format!("{ids} _cdc_deleted")), "1,2,3,4,5,6", "{kind:?}");
+        assert_eq!(made.one(&format!("{ids} _cdc_incomplete IS NOT NULL")), "3", "{kind:?}");
+        made.send(&[
+            create("1:30:0:0", &row(3, "c", "z")),
+            update("1:31:0:0", &row(1, "again", LEFT_OUT)),
+        ]);
+        options.once();
+        let expected = ["1 again -", "2 b2 y", "3 c z", "4 d w", "5 e v", "6 e2 v"];
+        assert_eq!(made.rows(), expected, "{kind:?}: nothing of a deleted row comes back");
+        assert_eq!(made.one(&format!("{ids} NOT _cdc_deleted")), "1,3", "{kind:?}");
+        assert_eq!(made.one(&format!("{ids} _cdc_incomplete IS NOT NULL")), "1", "{kind:?}");
+    }
+}
+
+#[test]
 fn an_old_window_changes_nothing() {
     for kind in KINDS {
         let made = Play::new("window", kind, 2);

@@ -187,8 +187,10 @@ impl Batch {
         self
     }
 
+    /// Only the key is given.
     pub(crate) fn delete(self, lsn: u64, texts: &[Option<&str>]) -> Self {
-        self.row(lsn, texts).but(|row| row.is_delete = true)
+        let texts: Vec<Option<&str>> = texts.iter().map(|text| text.or(MISSING)).collect();
+        self.row(lsn, &texts).but(|row| row.is_delete = true)
     }
 
     pub(crate) fn count(mut self, lsn: u64, count: i64, texts: &[Option<&str>]) -> Self {

@@ -213,6 +213,14 @@ impl Batch {
     /// Takes a change of a table with key.
     pub fn change(&mut self, target: &Arc<Target>, key: Box<[u8]>, mut change: Change) {
         self.changes += 1;
+        if change.is_delete {
+            // What an old row is said to have is its key alone, or all of it: who knows.
+            for (place, cell) in change.cells.iter_mut().enumerate() {
+                if !target.key.contains(&place) {
+                    *cell = Cell::Missing;
+                }
+            }
+        }
         let table = self.table(target);
         let Some(known) = table.rows.get_mut(&key) else {
             table.rows.insert(key, change);
@@ -223,7 +231,10 @@ impl Batch {
         if !later {
             return;
         }
-        if !change.is_delete && !change.is_fresh {
+        if change.is_delete {
+            // Where deleted rows stay, they stay with their last values.
+            carry_over(known, &mut change);
+        } else if !change.is_fresh {
             if known.is_delete {
                 // What the row had is gone with it.
                 change.is_fresh = true;
@@ -516,6 +527,22 @@ mod tests {
         let (row, shown) = only(batch);
         assert!(row.is_fresh, "nothing of the deleted row comes back");
         assert_eq!(shown, ["k", "y", "-"]);
+    }
+
+    #[test]
+    fn a_delete_has_the_last_values_before_it() {
+        let mut batch = Batch::default();
+        take(&mut batch, 1, "create", ["k", "x", "large"]);
+        take(&mut batch, 2, "update", ["k", "y", "-"]);
+        take(&mut batch, 3, "delete", ["k", "0", "0"]);
+        take(&mut batch, 4, "delete", ["k", "0", "0"]);
+        let (row, shown) = only(batch);
+        assert!(row.is_delete && row.is_fresh);
+        assert_eq!(shown, ["k", "y", "large"]);
+
+        let mut batch = Batch::default();
+        take(&mut batch, 3, "delete", ["k", "0", "0"]);
+        assert_eq!(only(batch).1, ["k", "-", "-"]);
     }
 
     #[test]

@@ -153,7 +153,8 @@ pub struct RowPlan {
     pub position: Position,
     /// The change is a read: it also wins against an equal position.
     pub is_read: bool,
-    /// The row is gone; of `cells` only the key's count.
+    /// The row is gone. `cells` has its key, and where deleted rows stay its last values as far as
+    /// they are known; the rest is missing.
     pub is_delete: bool,
     /// The row begins anew here: what is missing is NULL, whatever a row that is there has.
     pub is_fresh: bool,

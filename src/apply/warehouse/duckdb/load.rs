@@ -296,7 +296,8 @@ impl Loading<'_> {
         let (connection, texts) = (self.connection, &self.plan.texts);
         let key = &plan.target.key;
         if plan.target.is_keyed() {
-            stage::stage(connection, texts, types, key, plan.rows.iter().map(rows::staged))
+            let rows = plan.rows.iter().map(|row| rows::staged(row, self.delete_mode));
+            stage::stage(connection, texts, types, key, rows)
         } else {
             stage::stage(connection, texts, types, key, plan.counts.iter().map(counts::staged))
         }

@@ -32,12 +32,12 @@ const READ: i64 = 2;
 const FRESH: i64 = 4;
 
 /// The row as [`stage`] takes it.
-pub(super) fn staged(row: &RowPlan) -> StagedRow<'_> {
+pub(super) fn staged(row: &RowPlan, mode: DeleteMode) -> StagedRow<'_> {
     let flag = |is_set: bool, flag: i64| if is_set { flag } else { 0 };
     StagedRow {
         position: row.position,
         number: flag(row.is_delete, DELETE) | flag(row.is_read, READ) | flag(row.is_fresh, FRESH),
-        key_only: row.is_delete,
+        key_only: row.is_delete && mode == DeleteMode::Hard,
         cells: &row.cells,
     }
 }
@@ -78,17 +78,10 @@ impl LoadingTable<'_> {
         ))?;
         let (table, tombstones) = (sql::table(&self.target.table), sql::tombstones(self.target.id));
         let soft = self.delete_mode == DeleteMode::Soft;
-        if soft && deletes > 0 {
-            self.connection.execute(&format!(
-                "UPDATE {table} AS t SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = v.position \
-                 FROM {VERDICT} v WHERE t.rowid = v.rid AND v.number & {DELETE} <> 0"
-            ))?;
-        }
         if replaced > 0 {
-            let which = if soft { format!(" AND number & {DELETE} = 0") } else { String::new() };
             self.connection.execute(&format!(
                 "DELETE FROM {table} WHERE rowid IN \
-                 (SELECT rid FROM {VERDICT} WHERE rid IS NOT NULL{which})"
+                 (SELECT rid FROM {VERDICT} WHERE rid IS NOT NULL)"
             ))?;
         }
         if risen > 0 {
@@ -97,16 +90,17 @@ impl LoadingTable<'_> {
                  (SELECT tid FROM {VERDICT} WHERE tid IS NOT NULL)"
             ))?;
         }
-        if deletes > 0 && !self.broken.without_tombstones {
-            self.insert_tombstones(&tombstones, soft)?;
+        // A row that stays, marked, is its own tombstone.
+        if deletes > 0 && !soft && !self.broken.without_tombstones {
+            self.insert_tombstones(&tombstones)?;
         }
         let mut incomplete = 0;
-        if upserts > 0 {
+        if upserts > 0 || (soft && deletes > 0) {
             self.insert(&table, missing)?;
             if !missing.is_empty() {
                 [incomplete] = self.connection.numbers(&format!(
                     "SELECT count(*) FROM {STAGE} s JOIN {VERDICT} v ON v.n = s.n \
-                     WHERE {} IS NOT NULL",
+                     WHERE v.number & {DELETE} = 0 AND {} IS NOT NULL",
                     self.incomplete(missing)
                 ))?;
             }
@@ -123,14 +117,13 @@ impl LoadingTable<'_> {
     /// Finds the staged rows that are newer than the row and the tombstone that they meet, if any.
     fn judge(&self, missing: &BTreeSet<usize>) -> Result<(), Fault> {
         let Self { target, types, layout, .. } = self;
+        // A row that is deleted once more keeps what it has.
+        let keeps = format!("(f.is_live OR s.number & {DELETE} <> 0) AND s.number & {FRESH} = 0");
         let mut old_values = String::new();
         let mut kept = String::new();
         for (place, column) in self.columns().filter(|(place, _)| missing.contains(place)) {
             old_values.push_str(&format!(", t.{} AS o{place}", name(column)));
-            let kept_value = format!(
-                ", CASE WHEN f.is_live AND s.number & {FRESH} = 0 THEN f.o{place} END AS o{place}"
-            );
-            kept.push_str(&kept_value);
+            kept.push_str(&format!(", CASE WHEN {keeps} THEN f.o{place} END AS o{place}"));
         }
         let newer = |met: &str| {
             format!(
@@ -151,7 +144,7 @@ impl LoadingTable<'_> {
              FROM {tombstones} d JOIN {STAGE} s ON {dead}) \
              SELECT s.n, s.position, s.number, f.rid, d.tid, \
              coalesce(f.is_live, false) AS is_live, \
-             CASE WHEN f.is_live AND s.number & {FRESH} = 0 THEN coalesce(f.incomplete, []) END \
+             CASE WHEN f.rid IS NOT NULL AND {keeps} THEN coalesce(f.incomplete, []) END \
              AS incomplete{kept} \
              FROM {STAGE} s LEFT JOIN f ON f.n = s.n LEFT JOIN d ON d.n = s.n \
              WHERE {newer_row} AND {newer_dead}{floor}",
@@ -166,18 +159,16 @@ impl LoadingTable<'_> {
         Ok(())
     }
 
-    fn insert_tombstones(&self, tombstones: &str, soft: bool) -> Result<(), Fault> {
+    fn insert_tombstones(&self, tombstones: &str) -> Result<(), Fault> {
         let (mut columns, mut values) = (Vec::new(), Vec::new());
         for (place, column) in self.columns().filter(|(place, _)| self.target.key.contains(place)) {
             columns.push(name(column));
             values.push(self.read(place));
         }
-        // A row that stays, marked, is its own tombstone.
-        let which = if soft { " AND v.rid IS NULL" } else { "" };
         self.connection.execute(&format!(
             "INSERT INTO {tombstones} ({}, {POSITION_COLUMN}) SELECT {}, s.position \
              FROM {STAGE} s JOIN {VERDICT} v ON v.n = s.n \
-             WHERE v.number & {DELETE} <> 0{which}",
+             WHERE v.number & {DELETE} <> 0",
             columns.join(", "),
             values.join(", ")
         ))?;
@@ -199,15 +190,19 @@ impl LoadingTable<'_> {
         values.push("s.position".to_owned());
         if self.layout.has(DELETED_COLUMN) {
             columns.push(DELETED_COLUMN.to_owned());
-            values.push("false".to_owned());
+            values.push(format!("v.number & {DELETE} <> 0"));
         }
         if !missing.is_empty() {
             columns.push(INCOMPLETE_COLUMN.to_owned());
             values.push(self.incomplete(missing));
         }
+        let which = match self.delete_mode {
+            DeleteMode::Hard => format!("WHERE v.number & {DELETE} = 0"),
+            DeleteMode::Soft => String::new(),
+        };
         self.connection.execute(&format!(
             "INSERT INTO {table} ({}) SELECT {} FROM {STAGE} s \
-             JOIN {VERDICT} v ON v.n = s.n WHERE v.number & {DELETE} = 0",
+             JOIN {VERDICT} v ON v.n = s.n {which}",
             columns.join(", "),
             values.join(", ")
         ))?;

@@ -24,6 +24,8 @@ use crate::apply::warehouse::postgres::copy;
 use crate::apply::warehouse::postgres::failed;
 use crate::apply::warehouse::postgres::state;
 use crate::apply::warehouse::postgres::statements::GONE;
+use crate::apply::warehouse::postgres::statements::MARKED;
+use crate::apply::warehouse::postgres::statements::MARKED_PART;
 use crate::apply::warehouse::postgres::statements::PART;
 use crate::apply::warehouse::postgres::statements::Statements;
 use crate::apply::warehouse::postgres::statements::WHOLE;
@@ -143,11 +145,17 @@ impl Load<'_> {
         mut deleted: u64,
     ) -> Result<(u64, u64), WarehouseError> {
         let mut upserted = 0;
-        let has = |kind: &str| plan.rows.iter().any(|row| kind_of(row) == kind);
+        let mode = self.delete_mode;
+        let has = |kind: &str| plan.rows.iter().any(|row| kind_of(row, mode) == kind);
         let buries = self.delete_mode == DeleteMode::Hard && !self.broken.without_tombstones;
         for kind in [WHOLE, PART] {
             if has(kind) {
                 upserted += self.execute(&statements.upsert(kind)).await?;
+            }
+        }
+        for kind in [MARKED, MARKED_PART] {
+            if has(kind) {
+                deleted += self.execute(&statements.upsert(kind)).await?;
             }
         }
         if upserted > 0 && buries {
@@ -162,7 +170,8 @@ impl Load<'_> {
         self.loaded.incomplete += u64::try_from(
             plan.rows
                 .iter()
-                .filter(|row| row.is_fresh && row.cells.contains(&Cell::Missing))
+                .filter(|row| !row.is_delete && row.is_fresh)
+                .filter(|row| row.cells.contains(&Cell::Missing))
                 .count(),
         )
         .unwrap_or_default();
@@ -184,7 +193,7 @@ impl Load<'_> {
         let mut buffer = Vec::with_capacity(COPY_CHUNK * 2);
         let texts = &self.plan.texts;
         for row in &plan.rows {
-            write_row(&plan.target, row, texts, &mut buffer);
+            write_row(&plan.target, row, (texts, self.delete_mode), &mut buffer);
             if buffer.len() >= COPY_CHUNK {
                 let chunk = Bytes::from(std::mem::take(&mut buffer));
                 sink.send(chunk).await.map_err(|error| failed(&error))?;
@@ -229,18 +238,46 @@ impl Load<'_> {
     }
 }
 
-fn kind_of(row: &RowPlan) -> &'static str {
-    if row.is_delete {
-        GONE
-    } else if !row.is_fresh && row.cells.contains(&Cell::Missing) {
-        PART
-    } else {
-        WHOLE
+fn kind_of(row: &RowPlan, mode: DeleteMode) -> &'static str {
+    let is_part = !row.is_fresh && row.cells.contains(&Cell::Missing);
+    match (row.is_delete, mode) {
+        (true, DeleteMode::Hard) => GONE,
+        (true, DeleteMode::Soft) => {
+            if is_part {
+                MARKED_PART
+            } else {
+                MARKED
+            }
+        }
+        (false, _) => {
+            if is_part {
+                PART
+            } else {
+                WHOLE
+            }
+        }
     }
 }
 
-fn write_row(target: &Target, row: &RowPlan, texts: &Texts, out: &mut Vec<u8>) {
-    copy::cells(target, &row.cells, texts, out);
+fn write_row(
+    target: &Target,
+    row: &RowPlan,
+    (texts, mode): (&Texts, DeleteMode),
+    out: &mut Vec<u8>,
+) {
+    let kind = kind_of(row, mode);
+    if kind == GONE {
+        // Only its key is wanted.
+        let mut cells = vec![Cell::Null; row.cells.len()];
+        for place in &target.key {
+            if let (Some(cell), Some(key)) = (cells.get_mut(*place), row.cells.get(*place)) {
+                *cell = *key;
+            }
+        }
+        copy::cells(target, &cells, texts, out);
+    } else {
+        copy::cells(target, &row.cells, texts, out);
+    }
     copy::field(Some(sortable(row.position).as_bytes()), out);
     let missing = target
         .columns
@@ -248,9 +285,9 @@ fn write_row(target: &Target, row: &RowPlan, texts: &Texts, out: &mut Vec<u8>) {
         .zip(&row.cells)
         .filter(|(_, cell)| **cell == Cell::Missing)
         .map(|(column, _)| column.name.as_str());
-    let is_missing = !row.is_delete && row.cells.contains(&Cell::Missing);
+    let is_missing = kind != GONE && row.cells.contains(&Cell::Missing);
     let names = is_missing.then(|| copy::names(missing));
     copy::field(names.as_deref(), out);
-    copy::field(Some(kind_of(row).as_bytes()), out);
+    copy::field(Some(kind.as_bytes()), out);
     copy::end_row(out);
 }

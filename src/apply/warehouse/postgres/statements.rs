@@ -24,6 +24,10 @@ pub(super) const WHOLE: &str = "w";
 pub(super) const PART: &str = "p";
 /// A row that goes.
 pub(super) const GONE: &str = "d";
+/// A row that stays, marked as deleted, with its last values.
+pub(super) const MARKED: &str = "m";
+/// The same, whose missing columns keep what the warehouse has.
+pub(super) const MARKED_PART: &str = "q";
 
 /// A type's name in DDL.
 pub(super) fn type_name(column_type: &ColumnType) -> String {
@@ -238,29 +242,43 @@ impl<'a> Statements<'a> {
 
     /// Rows of one kind, inserted or merged: the later position wins.
     pub(super) fn upsert(&self, kind: &str) -> String {
+        let is_part = matches!(kind, PART | MARKED_PART);
+        // What a deleted row had is not what the next one of its key has.
+        let of_the_living = |gone: &str, kept: String| match self.is_soft() && kind == PART {
+            true => format!("CASE WHEN t.{DELETED_COLUMN} THEN {gone} ELSE {kept} END"),
+            false => kept,
+        };
         let mut set = vec![format!("{POSITION_COLUMN} = EXCLUDED.{POSITION_COLUMN}")];
         for column in &self.target.columns {
             let name = quote_identifier(&column.name);
-            if kind == PART {
+            if is_part {
                 let literal = quote_literal(&column.name);
+                let kept = of_the_living("NULL", format!("t.{name}"));
                 set.push(format!(
                     "{name} = CASE WHEN {literal} = ANY (EXCLUDED.{INCOMPLETE_COLUMN}) THEN \
-                     t.{name} ELSE EXCLUDED.{name} END"
+                     {kept} ELSE EXCLUDED.{name} END"
                 ));
             } else {
                 set.push(format!("{name} = EXCLUDED.{name}"));
             }
         }
-        if kind == PART {
-            set.push(format!(
-                "{INCOMPLETE_COLUMN} = (SELECT array_agg(name) FROM unnest(t.{INCOMPLETE_COLUMN}) \
-                 AS name WHERE name = ANY (EXCLUDED.{INCOMPLETE_COLUMN}))"
-            ));
+        if is_part {
+            let still = format!(
+                "(SELECT array_agg(name) FROM unnest(t.{INCOMPLETE_COLUMN}) AS name WHERE name = \
+                 ANY (EXCLUDED.{INCOMPLETE_COLUMN}))"
+            );
+            let still = of_the_living(&format!("EXCLUDED.{INCOMPLETE_COLUMN}"), still);
+            set.push(format!("{INCOMPLETE_COLUMN} = {still}"));
         } else {
             set.push(format!("{INCOMPLETE_COLUMN} = EXCLUDED.{INCOMPLETE_COLUMN}"));
         }
+        let columns = self.columns(str::to_owned);
+        let mut technical = format!("{POSITION_COLUMN}, {INCOMPLETE_COLUMN}");
+        let mut values = technical.clone();
         let alive = if self.is_soft() {
-            set.push(format!("{DELETED_COLUMN} = false"));
+            set.push(format!("{DELETED_COLUMN} = EXCLUDED.{DELETED_COLUMN}"));
+            technical.push_str(&format!(", {DELETED_COLUMN}"));
+            values.push_str(&format!(", {}", matches!(kind, MARKED | MARKED_PART)));
             String::new()
         } else {
             format!(
@@ -270,10 +288,8 @@ impl<'a> Statements<'a> {
                 self.same_key("x", "s")
             )
         };
-        let columns = self.columns(str::to_owned);
-        let technical = format!("{POSITION_COLUMN}, {INCOMPLETE_COLUMN}");
         format!(
-            "INSERT INTO {} AS t ({columns}, {technical}) SELECT {columns}, {technical} FROM {} AS \
+            "INSERT INTO {} AS t ({columns}, {technical}) SELECT {columns}, {values} FROM {} AS \
              s WHERE s._cdc_kind = '{kind}'{alive} ON CONFLICT ({}) DO UPDATE SET {} WHERE \
              EXCLUDED.{POSITION_COLUMN} >= t.{POSITION_COLUMN}",
             self.table,
@@ -296,16 +312,6 @@ impl<'a> Statements<'a> {
 
     /// Rows that go.
     pub(super) fn delete(&self) -> String {
-        if self.is_soft() {
-            let key = self.key(str::to_owned);
-            return format!(
-                "INSERT INTO {} AS t ({key}, {POSITION_COLUMN}, {DELETED_COLUMN}) SELECT {key}, \
-                 {POSITION_COLUMN}, true FROM {} AS s WHERE s._cdc_kind = '{GONE}' ON CONFLICT \
-                 ({key}) DO UPDATE SET {POSITION_COLUMN} = EXCLUDED.{POSITION_COLUMN}, \
-                 {DELETED_COLUMN} = true WHERE EXCLUDED.{POSITION_COLUMN} >= t.{POSITION_COLUMN}",
-                self.table, self.stage
-            );
-        }
         format!(
             "DELETE FROM {} AS t USING {} AS s WHERE s._cdc_kind = '{GONE}' AND {} AND \
              t.{POSITION_COLUMN} < s.{POSITION_COLUMN}",
