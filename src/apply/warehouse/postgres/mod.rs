@@ -259,7 +259,7 @@ impl Warehouse for PostgresWarehouse {
 
     fn offsets(&mut self, group: &str) -> Result<Vec<(String, i32, i64)>, WarehouseError> {
         let sql = "SELECT topic, partition, coalesce(next_offset, 0) FROM _cdc.offsets WHERE \
-                   group_name = $1";
+                   \"group\" = $1";
         let rows = self.query(sql, &[&group])?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
     }
