@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use cdc_testkit::process;
 use cdc_testkit::process::Daemon;
+use cdc_testkit::servers::postgres::Client;
 use cdc_testkit::servers::postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,6 +33,7 @@ fn server() -> &'static Postgres {
 /// One database, one slot, one file of records.
 struct Case {
     name: &'static str,
+    server: &'static Postgres,
     folder: TempDir,
 }
 
@@ -40,16 +42,25 @@ type Said = (String, u64, i64);
 
 impl Case {
     fn new(name: &'static str) -> Self {
-        server().create_database(name);
-        server().execute(name, "CREATE TABLE t (id int PRIMARY KEY, v text)");
-        server().execute(name, "INSERT INTO t VALUES (1, 'a'), (2, 'b')");
-        Case { name, folder: process::scratch_dir(name) }
+        Case::on(server(), name)
+    }
+
+    /// With a server of its own, where nobody else's transactions are waited for.
+    fn alone(name: &'static str) -> Self {
+        Case::on(Box::leak(Box::new(Postgres::start(15))), name)
+    }
+
+    fn on(server: &'static Postgres, name: &'static str) -> Self {
+        server.create_database(name);
+        server.execute(name, "CREATE TABLE t (id int PRIMARY KEY, v text)");
+        server.execute(name, "INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+        Case { name, server, folder: process::scratch_dir(name) }
     }
 
     fn spawn(&self, settings: &[&str]) -> Daemon {
         let mut command = process::command(env!("CARGO_BIN_EXE_cdc-agent"));
         command.current_dir(self.folder.path());
-        command.args(["--slot", self.name, "--dsn", &server().dsn(self.name), "--http", "none"]);
+        command.args(["--slot", self.name, "--dsn", &self.server.dsn(self.name), "--http", "none"]);
         command.args(["--to", "file:records", "--state", "state", "--topic-prefix", "p"]);
         for setting in settings {
             command.args(["--set", setting]);
@@ -79,12 +90,12 @@ impl Case {
             self.name
         );
         process::wait_until(PATIENCE, "the agent to stream", || {
-            server().query_one(self.name, &question).as_deref() == Some("1")
+            self.server.query_one(self.name, &question).as_deref() == Some("1")
         });
     }
 
     fn execute(&self, sql: &str) {
-        server().execute(self.name, sql);
+        self.server.execute(self.name, sql);
     }
 
     fn values(&self) -> Vec<Value> {
@@ -112,7 +123,7 @@ impl Case {
             "SELECT {column}::text FROM pg_replication_slots WHERE slot_name = '{}'",
             self.name
         );
-        server().query_one(self.name, &question)
+        self.server.query_one(self.name, &question)
     }
 
     /// The refusal of an agent that ends by itself.
@@ -300,4 +311,69 @@ fn partitions_of_their_own_names_are_taken_in_once() {
     let values = case.values();
     let of = |topic: &str| values.iter().filter(|record| record["topic"] == topic).count();
     assert_eq!((of("p.public.root"), of("p.public.leaf_1")), (0, 2));
+}
+
+/// A session whose transaction has a number.
+fn begun(case: &Case) -> (Client, String) {
+    let mut client = case.server.client(case.name);
+    client.batch_execute("BEGIN").unwrap();
+    let row = client.query_one("SELECT pg_current_xact_id()::xid::text", &[]).unwrap();
+    let number = row.get(0);
+    (client, number)
+}
+
+/// The creation of a slot waits for that transaction.
+fn wait_until_waited_for(case: &Case, transaction: &str) {
+    let question = format!(
+        "SELECT count(*)::text FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE NOT l.granted AND l.transactionid = '{transaction}' \
+         AND a.backend_type = 'walsender'"
+    );
+    process::wait_until(PATIENCE, "the creation of the slot to wait", || {
+        case.server.query_one(case.name, &question).as_deref() == Some("1")
+    });
+}
+
+#[test]
+fn a_slot_is_not_kept_whose_creation_missed_changes_of_tables() {
+    let case = Case::alone("missed");
+    case.execute("CREATE TABLE u (id int PRIMARY KEY); CREATE TABLE x (id int PRIMARY KEY)");
+    let (mut earlier, first) = begun(&case);
+    let mut agent = case.spawn(&[]);
+    wait_until_waited_for(&case, &first);
+    // What this one does to the catalogs, the slot's decoding would never learn.
+    let (mut changes, second) = begun(&case);
+    changes.batch_execute("ALTER TABLE t ADD COLUMN w text; TRUNCATE u").unwrap();
+    earlier.batch_execute("COMMIT").unwrap();
+    wait_until_waited_for(&case, &second);
+    let (mut later, _) = begun(&case);
+    later.batch_execute("INSERT INTO x VALUES (1)").unwrap();
+    changes.batch_execute("COMMIT").unwrap();
+    let given_up = "changes to table public.t, table public.u that committed while it was being";
+    process::wait_until(PATIENCE, "the slot to be given up", || agent.log().contains(given_up));
+    later.batch_execute("COMMIT").unwrap();
+    case.wait_until_streaming();
+    case.execute("INSERT INTO u VALUES (2)");
+    case.execute("INSERT INTO t VALUES (3, 'c', 'seen')");
+    process::wait_until(PATIENCE, "the last record", || case.records().len() >= 3);
+    assert!(agent.terminate(PATIENCE).success());
+    assert_eq!(case.records(), said(&[("r", 1, 1), ("r", 1, 2), ("c", 1, 3)]));
+    let values = case.values();
+    let last = values.iter().rfind(|record| record["topic"] == "p.public.t").unwrap();
+    assert_eq!(last["value"]["after"]["w"], "seen");
+}
+
+#[test]
+fn a_slot_that_nobody_has_checked_is_created_anew() {
+    let case = Case::alone("unchecked");
+    let (mut earlier, first) = begun(&case);
+    let agent = case.spawn(&[]);
+    wait_until_waited_for(&case, &first);
+    drop(agent);
+    earlier.batch_execute("COMMIT").unwrap();
+    process::wait_until(PATIENCE, "the slot to go", || case.slot("slot_name").is_none());
+    case.execute("SELECT pg_create_logical_replication_slot('unchecked', 'pgoutput')");
+    case.execute("INSERT INTO t VALUES (3, 'c')");
+    case.run(&[], 3);
+    assert_eq!(case.records(), said(&[("r", 1, 1), ("r", 1, 2), ("r", 1, 3)]));
 }

@@ -88,6 +88,32 @@ impl Reader<'_> {
         Ok((parent, created.consistent_point))
     }
 
+    /// The session's slot, created while no table, type or publication changed.
+    ///
+    /// While a slot is being created the server waits for running transactions, and what those that
+    /// began and committed meanwhile did to its catalogs is not known to whoever decodes from the
+    /// slot's first position: columns would lack, or the stream could not be decoded at all ("could
+    /// not map filenumber"). The snapshot that comes with the slot holds their work; so a slot whose
+    /// snapshot shows such work is given up, and the next session creates another one.
+    pub(super) fn create_sound_slot(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(CreatedSlot, Parent), CaptureError> {
+        let name = &self.session.settings.slot;
+        let before: String = self
+            .sql
+            .query_one("SELECT pg_snapshot_xmax(pg_current_snapshot())::xid::text", &[])?
+            .get(0);
+        let created = self.create_slot(connection, name, false)?;
+        let parent = self.parent(&created)?;
+        let changed = changed_since(&parent.sql, &before, &self.session.settings.publication)?;
+        if changed.is_empty() {
+            return Ok((created, parent));
+        }
+        slot::drop_slot(self.sql, name)?;
+        Err(SourceError::CatalogChanged { slot: name.clone(), objects: changed }.into())
+    }
+
     /// Takes over an exported snapshot into a transaction that holds it.
     pub(super) fn parent(&self, created: &CreatedSlot) -> Result<Parent, CaptureError> {
         let sql = Sql::open(&self.session.settings.source, self.session.runtime)?;
@@ -100,6 +126,47 @@ impl Reader<'_> {
         let time = UnixMicros(row.get(2));
         Ok(Parent { name: row.get(0), text: row.get(1), time, sql })
     }
+}
+
+/// What of the catalogs that decoding looks at was written by transactions from this one on, for
+/// people; no more than a few. Temporary and unlogged tables are not decoded.
+fn changed_since(
+    sql: &Sql,
+    transaction: &str,
+    publication: &str,
+) -> Result<Vec<String>, SourceError> {
+    let schemas = if sql.server_version() >= 150_000 {
+        "UNION ALL SELECT n.xmin, 'publication ' || p.pubname FROM pg_publication_namespace n \
+         JOIN pg_publication p ON p.oid = n.pnpubid WHERE p.pubname = $2"
+    } else {
+        ""
+    };
+    let rows = sql.query(
+        &format!(
+            "WITH relations AS (\
+             SELECT oid, xmin, format('table %s', oid::regclass) AS name FROM pg_class \
+             WHERE oid >= 16384 AND relpersistence = 'p' AND relkind IN ('r', 'p', 'm', 't')), \
+             written (transaction, name) AS (\
+             SELECT xmin, name FROM relations \
+             UNION ALL SELECT a.xmin, r.name FROM pg_attribute a JOIN relations r \
+             ON r.oid = a.attrelid \
+             UNION ALL SELECT i.xmin, r.name FROM pg_index i JOIN relations r \
+             ON r.oid = i.indrelid WHERE i.indisprimary OR i.indisreplident \
+             UNION ALL SELECT xmin, format('type %s', enumtypid::regtype) FROM pg_enum \
+             UNION ALL SELECT xmin, format('type %s', oid::regtype) FROM pg_type \
+             WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0 \
+             UNION ALL SELECT xmin, 'schema ' || nspname FROM pg_namespace \
+             WHERE nspname NOT LIKE 'pg\\_%' \
+             UNION ALL SELECT xmin, 'publication ' || pubname FROM pg_publication \
+             WHERE pubname = $2 \
+             UNION ALL SELECT r.xmin, 'publication ' || p.pubname FROM pg_publication_rel r \
+             JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $2 {schemas}) \
+             SELECT DISTINCT name FROM written \
+             WHERE age(transaction) <= age($1::text::xid) ORDER BY name LIMIT 5"
+        ),
+        &[&transaction, &publication],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// No room for another slot.

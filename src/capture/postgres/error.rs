@@ -41,6 +41,13 @@ pub enum SourceError {
         /// given up yet.
         ours: bool,
     },
+    /// Catalogs changed while a slot was being created, so it cannot be trusted and was dropped.
+    CatalogChanged {
+        /// The slot.
+        slot: String,
+        /// What changed.
+        objects: Vec<String>,
+    },
     /// The server refused a command for a reason that may pass.
     Server {
         /// What was going on.
@@ -89,6 +96,10 @@ impl SourceError {
             SourceError::Permission { hint, .. }
             | SourceError::Configuration { hint, .. }
             | SourceError::Unreachable { hint, .. } => Some(hint),
+            SourceError::CatalogChanged { .. } => Some(
+                "nothing if it is created soon; otherwise let what creates, alters or truncates \
+                 tables pause",
+            ),
             SourceError::SlotInUse { .. } => Some("stop it first, or use another slot (--slot)"),
             SourceError::Closed { .. }
             | SourceError::Decode { .. }
@@ -112,6 +123,14 @@ impl SourceError {
                 format!("{during}: {error}"),
                 "grant the right that the server names to the role that connects",
             ),
+            // What the decoding of a slot does not know of the catalogs, it never learns.
+            "XX000" if error.message.contains("could not map file") => SourceError::configuration(
+                format!(
+                    "{during}: {error}: the slot was created while a table was being created, \
+                     altered or truncated, and cannot be decoded"
+                ),
+                "start over with a new read of all tables: cdc-agent drop, then start again",
+            ),
             _ => SourceError::Server { during, error: Box::new(error) },
         }
     }
@@ -132,6 +151,12 @@ impl fmt::Display for SourceError {
             SourceError::SlotInUse { slot, holder, .. } => {
                 write!(formatter, "replication slot \"{slot}\" is in use by {holder}")
             }
+            SourceError::CatalogChanged { slot, objects } => write!(
+                formatter,
+                "slot \"{slot}\" was dropped at once, because changes to {} that committed while it \
+                 was being created would be missing from PostgreSQL's decoding",
+                objects.join(", ")
+            ),
             SourceError::Server { during, error } => {
                 write!(formatter, "PostgreSQL refused while {during}: {error}")
             }

@@ -76,13 +76,12 @@ impl Reader<'_> {
         }
         let mut new = State { slot: self.slot_state(epoch), ..State::default() };
         self.store_slot(&new.slot)?;
-        let created = self.create_slot(connection, &self.session.settings.slot, false)?;
+        let (created, parent) = self.create_sound_slot(connection)?;
         tracing::info!(
             slot = self.session.settings.slot, consistent_point = %created.consistent_point,
             "slot created"
         );
         if self.reads_data() {
-            let parent = self.parent(&created)?;
             let point = created.consistent_point;
             self.read(&mut new, &tables, &parent, (point, point))?;
         }
@@ -100,6 +99,13 @@ impl Reader<'_> {
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
         let mut known = match state.take() {
+            Some(known) if known.slot.read_attempts == 0 => {
+                tracing::warn!(
+                    "the slot was created and nothing was read since: it is created anew"
+                );
+                slot::drop_slot(self.sql, &self.session.settings.slot)?;
+                return self.fresh(connection, known.slot.epoch, state);
+            }
             Some(known) => known,
             None => {
                 self.require_no_records(first_epoch)?;

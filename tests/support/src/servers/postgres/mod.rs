@@ -9,7 +9,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use postgres::Client;
 use postgres::NoTls;
 use tempfile::TempDir;
 
@@ -22,6 +21,7 @@ use binaries::ServerUser;
 pub use binaries::bin_dir;
 pub use binaries::system_version;
 pub use options::PostgresOptions;
+pub use postgres::Client;
 
 /// A session by its URI, for who has no server at hand.
 ///
