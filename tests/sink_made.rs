@@ -15,6 +15,8 @@
 mod run;
 mod sink;
 
+#[path = "sink_made/epochs.rs"]
+mod epochs;
 #[path = "sink_made/letters.rs"]
 mod letters;
 

@@ -41,6 +41,9 @@ const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 /// How often partitions are looked at that other members of the group have, with `--once`.
 const OTHERS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often tables are looked for that were read anew.
+const WHOLE_READS_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How often lag is reckoned.
 const LAG_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -137,6 +140,7 @@ impl<'a> BatchLoop<'a> {
     fn turns(&mut self) -> Result<Ended, ApplyError> {
         let mut looked = Instant::now();
         let mut reckoned = Instant::now();
+        let mut asked = Instant::now();
         loop {
             self.around.health.turn("batches");
             if self.around.stop.is_requested() {
@@ -159,15 +163,27 @@ impl<'a> BatchLoop<'a> {
                 self.reckon_lag();
                 reckoned = Instant::now();
             }
+            if self.assigned && asked.elapsed() >= WHOLE_READS_INTERVAL {
+                self.finish_whole_reads()?;
+                asked = Instant::now();
+            }
             let may_end = self.once && !self.applier.has_pending();
             // Somebody may write all the time.
             if may_end
                 && (self.is_past_ends() || (quiet && self.is_caught_up()?))
                 && self.others_have_caught_up()?
             {
+                self.finish_whole_reads()?;
                 return Ok(Ended::CaughtUp);
             }
         }
+    }
+
+    /// Tables that were read anew lose what was not read again.
+    fn finish_whole_reads(&mut self) -> Result<(), ApplyError> {
+        self.commit()?;
+        self.applier.find_whole_reads()?;
+        self.commit()
     }
 
     fn take(&mut self, polled: Polled) -> Result<(), ApplyError> {
@@ -527,6 +543,9 @@ pub fn note(done: &Done, metrics: &SinkMetrics) {
     }
     #[expect(clippy::cast_precision_loss, reason = "a histogram's buckets are coarse")]
     metrics.batch_records.observe(done.records as f64);
+    for table in &done.read_anew {
+        metrics.reread.with_label_values(&[&table.to_string()]).set(0);
+    }
     metrics.dead_letters.inc_by(done.dead_letters);
     metrics.incomplete.inc_by(done.incomplete);
     if let Some(commit) = done.latest_commit_ms {

@@ -35,7 +35,7 @@ impl TablesShown {
     /// Takes in what a batch did.
     pub fn note<'a>(&mut self, done: &Done, known: impl Iterator<Item = &'a Known>) {
         let touched: std::collections::BTreeSet<_> =
-            done.changes.keys().map(|(table, _)| table).collect();
+            done.changes.keys().map(|(table, _)| table).chain(&done.read_anew).collect();
         for known in known {
             let name = known.target.table.to_string();
             if !touched.contains(&known.target.table) && self.tables.contains_key(&name) {

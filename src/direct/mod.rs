@@ -44,6 +44,7 @@ use crate::direct::state::WarehouseStore;
 use crate::position::POSITION_HEADER;
 use crate::position::Position;
 use crate::position::SCHEMA_HEADER;
+use crate::table::TableName;
 use crate::telemetry::SinkMetrics;
 
 /// How long one wait for room or for work lasts before the caller is asked whether to go on.
@@ -121,20 +122,31 @@ struct Inner {
 #[derive(Debug)]
 enum Work {
     Record(Record, Receipt),
-    State { key: String, value: Option<String>, receipt: Receipt },
+    State(StateRecord),
+}
+
+/// A record of the capture's state.
+#[derive(Debug)]
+struct StateRecord {
+    key: String,
+    value: Option<String>,
+    /// The table that it says was read wholly, and the epoch.
+    read_whole: Option<(TableName, u64)>,
+    receipt: Receipt,
 }
 
 impl Work {
     fn bytes(&self) -> usize {
         match self {
             Work::Record(record, _) => record.bytes(),
-            Work::State { key, value, .. } => key.len() + value.as_ref().map_or(0, String::len),
+            Work::State(state) => state.key.len() + state.value.as_ref().map_or(0, String::len),
         }
     }
 
     fn receipt(&self) -> Receipt {
         match self {
-            Work::Record(_, receipt) | Work::State { receipt, .. } => *receipt,
+            Work::Record(_, receipt) => *receipt,
+            Work::State(state) => state.receipt,
         }
     }
 }
@@ -181,13 +193,8 @@ struct DirectRoute {
 
 impl DirectPublisher {
     /// Stores a record of ours after everything sent before it.
-    fn put_state(
-        &self,
-        key: String,
-        value: Option<String>,
-        receipt: Receipt,
-    ) -> Result<(), PublishError> {
-        self.shared.put(Work::State { key, value, receipt })
+    fn put_state(&self, state: StateRecord) -> Result<(), PublishError> {
+        self.shared.put(Work::State(state))
     }
 
     fn wait_for_room(&self, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
@@ -407,7 +414,12 @@ impl Applying<'_> {
                 }
                 self.applier.push(record, true)?;
             }
-            Work::State { key, value, .. } => self.applier.put_state(key, value),
+            Work::State(state) => {
+                self.applier.put_state(state.key, state.value);
+                if let Some((table, epoch)) = state.read_whole {
+                    self.applier.put_whole_read(table, epoch);
+                }
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::capture::state::StateStore;
 use crate::capture::state::Stored;
 use crate::capture::state::TableState;
 use crate::direct::DirectPublisher;
+use crate::direct::StateRecord;
 use crate::table::TableName;
 
 /// State in the warehouse: one row for the slot, one for each of its tables.
@@ -54,6 +55,7 @@ impl WarehouseStore {
         &self,
         key: String,
         value: Option<&impl Serialize>,
+        read_whole: Option<(TableName, u64)>,
         receipt: Receipt,
     ) -> Result<Stored, PublishError> {
         let text = value.map(serde_json::to_string).transpose();
@@ -65,7 +67,7 @@ impl WarehouseStore {
                 None => stored.remove(&key),
             };
         }
-        self.publisher.put_state(key, text, receipt)?;
+        self.publisher.put_state(StateRecord { key, value: text, read_whole, receipt })?;
         Ok(Stored::WhenAcknowledged)
     }
 
@@ -112,7 +114,7 @@ impl StateStore for WarehouseStore {
                     .to_owned(),
             });
         }
-        self.put(self.slot_key(), Some(slot), receipt)
+        self.put(self.slot_key(), Some(slot), None, receipt)
     }
 
     fn store_table(
@@ -122,13 +124,15 @@ impl StateStore for WarehouseStore {
         receipt: Receipt,
     ) -> Result<Stored, PublishError> {
         let entry = Entry { table: table.clone(), state: state.clone() };
-        self.put(self.table_key(table), Some(&entry), receipt)
+        // Its reads are acknowledged, and so they are applied.
+        let whole = (state.epoch_complete > 0).then(|| (table.clone(), state.epoch_complete));
+        self.put(self.table_key(table), Some(&entry), whole, receipt)
     }
 
     fn forget(&self, state: &State, receipt: Receipt) -> Result<Stored, PublishError> {
         for table in state.tables.keys() {
-            self.put(self.table_key(table), None::<&Entry>, Receipt::Nobody)?;
+            self.put(self.table_key(table), None::<&Entry>, None, Receipt::Nobody)?;
         }
-        self.put(self.slot_key(), Some(&state.slot.after_drop()), receipt)
+        self.put(self.slot_key(), Some(&state.slot.after_drop()), None, receipt)
     }
 }

@@ -118,6 +118,8 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         generation: 0,
         by_look: false,
         reread: String::new(),
+        reread_at: None,
+        has_older: false,
         version_at: None,
     }
 }

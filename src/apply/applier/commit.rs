@@ -24,6 +24,13 @@ use crate::table::TableName;
 /// A row of the batch by its key, and where what it lacks may be found.
 type Wanted = (Box<[u8]>, Base);
 
+/// What a batch holds beside records.
+struct Beside {
+    state: Vec<(String, Option<String>)>,
+    finished: Vec<(String, i32, i64)>,
+    read_whole: Vec<(TableName, u64)>,
+}
+
 /// How often a batch is made again because another process was at work.
 const CONFLICTS_MAX: u32 = 20;
 
@@ -41,8 +48,11 @@ impl Applier {
                 Err(error) => error,
             };
             let records = std::mem::take(&mut self.records);
-            let state = std::mem::take(&mut self.state);
-            let finished = std::mem::take(&mut self.dead_letters_done);
+            let beside = Beside {
+                state: std::mem::take(&mut self.state),
+                finished: std::mem::take(&mut self.dead_letters_done),
+                read_whole: std::mem::take(&mut self.read_whole),
+            };
             match error {
                 ApplyError::Warehouse(WarehouseError::Conflict { message }) => {
                     conflicts += 1;
@@ -52,14 +62,13 @@ impl Applier {
                     }
                     tracing::debug!(message, "the batch is made again");
                     std::thread::sleep(std::time::Duration::from_millis(u64::from(conflicts) * 5));
-                    self.again(records, state, finished)?;
+                    self.again(records, beside)?;
                 }
                 ApplyError::Warehouse(WarehouseError::Data { message }) => {
                     self.abandon();
                     let mut done = Done::default();
                     self.isolate(records, &message, &mut done)?;
-                    self.state = state;
-                    self.dead_letters_done = finished;
+                    self.put_back(beside);
                     if self.has_pending() || !self.dead_letters_done.is_empty() {
                         merge_done(&mut done, self.try_commit()?);
                     }
@@ -74,12 +83,7 @@ impl Applier {
     }
 
     /// Makes the batch again on what the warehouse knows now.
-    fn again(
-        &mut self,
-        records: Vec<Record>,
-        state: Vec<(String, Option<String>)>,
-        finished: Vec<(String, i32, i64)>,
-    ) -> Result<(), ApplyError> {
+    fn again(&mut self, records: Vec<Record>, beside: Beside) -> Result<(), ApplyError> {
         self.abandon();
         self.reload()?;
         for record in records {
@@ -88,9 +92,14 @@ impl Applier {
                 break;
             }
         }
-        self.state = state;
-        self.dead_letters_done = finished;
+        self.put_back(beside);
         Ok(())
+    }
+
+    fn put_back(&mut self, beside: Beside) {
+        self.state = beside.state;
+        self.dead_letters_done = beside.finished;
+        self.read_whole = beside.read_whole;
     }
 
     /// Halves a batch that the warehouse refuses until the bad record is found.
@@ -171,9 +180,11 @@ impl Applier {
         self.dead_letters_done.clear();
         self.moved_taken.clear();
         self.state.clear();
+        self.read_whole.clear();
     }
 
     fn try_commit(&mut self) -> Result<Done, ApplyError> {
+        self.sweep();
         self.look_up()?;
         let moved = self.moved()?;
         let batch = std::mem::take(&mut self.batch);
@@ -343,6 +354,7 @@ fn merge_done(done: &mut Done, part: Done) {
         *done.changes.entry(key).or_default() += count;
     }
     done.not_found.extend(part.not_found);
+    done.read_anew.extend(part.read_anew);
     for (partition, offset) in part.offsets {
         done.offsets.retain(|(known, _)| *known != partition);
         done.offsets.push((partition, offset));

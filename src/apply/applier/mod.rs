@@ -7,12 +7,14 @@
 
 mod changes;
 mod commit;
+mod epochs;
 mod fitting;
 mod record;
 mod row;
 mod tables;
 mod waiting;
 
+pub use epochs::WholeRead;
 pub use record::Header;
 pub use record::Record;
 pub use record::RecordProblem;
@@ -56,6 +58,15 @@ pub trait Schemas: Send {
     ///
     /// The topic cannot be read.
     fn sources(&mut self, _prefix: &str) -> Result<Vec<(String, String)>, ApplyError> {
+        Ok(Vec::new())
+    }
+
+    /// Tables of a prefix that were read wholly, each in its latest epoch of which that is known.
+    ///
+    /// # Errors
+    ///
+    /// The topic cannot be read.
+    fn whole_reads(&mut self, _prefix: &str) -> Result<Vec<WholeRead>, ApplyError> {
         Ok(Vec::new())
     }
 }
@@ -114,6 +125,8 @@ pub struct Done {
     pub not_found: Vec<(TableName, u64)>,
     /// Rows with values that were never received.
     pub incomplete: u64,
+    /// Tables that hold nothing any more but what their present epoch has brought.
+    pub read_anew: Vec<TableName>,
     /// Milliseconds since 1970 of the latest commit in it.
     pub latest_commit_ms: Option<i64>,
     /// The next offset of each partition.
@@ -152,6 +165,8 @@ pub struct Applier {
     dead_letters_done: Vec<(String, i32, i64)>,
     moved_taken: Vec<(TableId, Position)>,
     state: Vec<(String, Option<String>)>,
+    /// Tables and epochs in which they were read wholly, all of it applied.
+    read_whole: Vec<(TableName, u64)>,
     done: Done,
     /// Position of the record that was last told to wait.
     waits_at: Position,
@@ -193,6 +208,7 @@ impl Applier {
             dead_letters_done: Vec::new(),
             moved_taken: Vec::new(),
             state: Vec::new(),
+            read_whole: Vec::new(),
             done: Done::default(),
             waits_at: Position::default(),
         };
@@ -294,7 +310,7 @@ impl Applier {
 
     /// Something waits to be committed.
     pub fn has_pending(&self) -> bool {
-        !self.records.is_empty() || !self.state.is_empty()
+        !self.records.is_empty() || !self.state.is_empty() || !self.read_whole.is_empty()
     }
 
     /// A record of ours, stored with the batch: of the way without Kafka.
@@ -416,20 +432,6 @@ impl Applier {
         }
     }
 
-    /// A table without key is emptied at the first record of a higher epoch.
-    fn enter_epoch(&mut self, event: &Event<'_>, target: Arc<Target>, epoch: u64) -> Arc<Target> {
-        if event.position.epoch <= epoch {
-            return target;
-        }
-        let target = self.change_target(event.table, |known| known.epoch = event.position.epoch);
-        if target.is_keyed() || epoch == 0 {
-            self.batch.note_epoch(&target, event.position.epoch);
-        } else {
-            self.batch.begin_epoch(&target, event.position.epoch);
-        }
-        target
-    }
-
     /// Changes what is known of a table, and stores it with the batch.
     fn change_target(&mut self, table: &TableName, change: impl FnOnce(&mut Known)) -> Arc<Target> {
         let known = self.tables.get_mut(table);
@@ -469,6 +471,8 @@ fn empty_target(table: &TableName) -> Target {
         generation: 0,
         by_look: false,
         reread: String::new(),
+        reread_at: None,
+        has_older: false,
         version_at: None,
     }
 }

@@ -239,6 +239,8 @@ fn adopt(
         generation: 0,
         by_look: false,
         reread: String::new(),
+        reread_at: None,
+        has_older: false,
         version_at: None,
     };
     let places = match version {

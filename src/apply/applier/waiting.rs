@@ -69,7 +69,7 @@ impl Applier {
         Ok(OldKey::Waits)
     }
 
-    fn is_new(&self, table: &crate::table::TableName) -> bool {
+    pub(super) fn is_new(&self, table: &crate::table::TableName) -> bool {
         matches!(self.before.get(table), Some(None))
     }
 

@@ -1,12 +1,34 @@
 //! Entries of `PREFIX.__schemas`.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 use crate::apply::applier::Schemas;
+use crate::apply::applier::WholeRead;
 use crate::apply::error::ApplyError;
 use crate::kafka::KafkaSettings;
 use crate::kafka::read_compacted;
 use crate::kafka::topic_exists;
+use crate::table::TableName;
+
+/// Key of the record of a table in the agent's state.
+#[derive(Deserialize)]
+struct StateKey {
+    schema: String,
+    table: String,
+}
+
+/// What that record says of the reads of the table.
+#[derive(Deserialize)]
+struct TableState {
+    epoch_complete: u64,
+    #[serde(default)]
+    topic: String,
+    #[serde(default)]
+    end_offsets: BTreeMap<i32, i64>,
+}
 
 /// Entries read from the topic, again whenever one is wanted that is not known.
 pub struct TopicSchemas {
@@ -50,5 +72,25 @@ impl Schemas for TopicSchemas {
             Some((text("system_identifier")?, text("database")?))
         };
         Ok(states.values().filter_map(source).collect())
+    }
+
+    fn whole_reads(&mut self, prefix: &str) -> Result<Vec<WholeRead>, ApplyError> {
+        let topic = format!("{prefix}.__state");
+        if !topic_exists(&self.kafka, &topic)? {
+            return Ok(Vec::new());
+        }
+        let states = read_compacted(&self.kafka, &topic)?;
+        let read = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+            let key: StateKey = serde_json::from_slice(key).ok()?;
+            let state: TableState = serde_json::from_slice(value).ok()?;
+            let whole = state.epoch_complete > 0 && !state.topic.is_empty();
+            whole.then(|| WholeRead {
+                table: TableName::new(key.schema, key.table),
+                epoch: state.epoch_complete,
+                topic: state.topic,
+                end_offsets: state.end_offsets,
+            })
+        };
+        Ok(states.iter().filter_map(read).collect())
     }
 }

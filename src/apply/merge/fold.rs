@@ -468,6 +468,8 @@ mod tests {
             generation: 0,
             by_look: false,
             reread: String::new(),
+            reread_at: None,
+            has_older: false,
             version_at: None,
         })
     }

@@ -43,6 +43,12 @@ pub struct Target {
     /// Why its rows must be read again to agree with the source; empty: they agree.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reread: String,
+    /// Position of the record that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
+    pub reread_at: Option<Position>,
+    /// It may hold rows of older epochs that the present one has not brought again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_older: bool,
     /// The newest version of the source table's columns that was seen, by position.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub version_at: Option<Position>,

@@ -60,6 +60,8 @@ pub fn create(
         generation: 0,
         by_look: version.learnt == Learnt::Look,
         reread: String::new(),
+        reread_at: None,
+        has_older: false,
         version_at: Some(position),
     };
     Reconciled {
@@ -123,6 +125,7 @@ pub fn reconcile(
     let reread = (!work.reasons.is_empty() && !by_look).then(|| work.reasons.join("; "));
     if let Some(reason) = &reread {
         target.reread.clone_from(reason);
+        target.reread_at = Some(position);
     }
     target.version_at = target.version_at.max(Some(position));
     let places = places.into_iter().map(Some).collect();

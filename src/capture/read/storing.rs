@@ -28,6 +28,7 @@ impl Reader<'_> {
         let known = state.tables.entry(planned.name.clone()).or_default();
         known.epoch_complete = state.slot.epoch;
         known.end_offsets = end_offsets;
+        known.topic = topic;
         let known = known.clone();
         self.store_table(&planned.name, &known, &|| {
             self.session.health.turn("snapshot");

@@ -94,6 +94,9 @@ pub struct TableState {
     pub epoch_begun: u64,
     /// Epoch whose reads are complete and acknowledged; 0: none.
     pub epoch_complete: u64,
+    /// The topic that they went to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic: String,
     /// Offsets after the last read of that epoch, by partition, where the destination has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub end_offsets: BTreeMap<i32, i64>,

@@ -81,7 +81,8 @@ impl LoadingTable<'_> {
         self.connection.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE {VERDICT} AS SELECT rid, position FROM \
              (SELECT t.rowid AS rid, s.position, s.number, \
-             row_number() OVER (PARTITION BY s.n ORDER BY t.{POSITION_COLUMN} DESC, t.rowid) AS place \
+             row_number() OVER (PARTITION BY s.n ORDER BY t.{POSITION_COLUMN} DESC, t.rowid) \
+             AS place \
              FROM {table} t JOIN {STAGE} s ON {}) WHERE place <= -number",
             conditions.join(" AND ")
         ))?;
