@@ -1,0 +1,137 @@
+//! Goal: a source that is read anew ends in every warehouse as it is, though nobody saw what was
+//! deleted in between.
+//!
+//! Method: an agent follows a database, is stopped and its slot dropped; rows go and come, a table
+//! loses all of them; the agent starts again. By way of Kafka and without it, into PostgreSQL and
+//! into a DuckDB file: every table is then the source's, and a table whose rows could not be
+//! derived is so no longer.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test may panic, in its helpers too"
+)]
+#![allow(clippy::print_stdout, reason = "progress is shown to a person")]
+
+mod run;
+mod sink;
+
+use std::time::Duration;
+
+use cdc_testkit::process::wait_until;
+
+use run::Agent;
+use run::AgentOptions;
+use sink::SinkOptions;
+use sink::Store;
+use sink::compare;
+use sink::scene;
+use sink::warehouse::KINDS;
+
+const SETUP: &str = "CREATE SCHEMA s;
+    CREATE TABLE s.t (id int PRIMARY KEY, a text); INSERT INTO s.t SELECT n, 'old' FROM \
+    generate_series(1, 40) n;
+    CREATE TABLE s.emptied (id int PRIMARY KEY, a text); INSERT INTO s.emptied VALUES (1, 'a'), (2, 'b');
+    CREATE TABLE s.bag (a text); ALTER TABLE s.bag REPLICA IDENTITY FULL;
+    INSERT INTO s.bag VALUES ('x'), ('x'), ('y');
+    CREATE TABLE s.computed (id int PRIMARY KEY, a int); INSERT INTO s.computed VALUES (1, 7);
+    CREATE TABLE s.beat (at serial PRIMARY KEY)";
+
+/// While the agent follows.
+const FOLLOWED: &[&str] = &[
+    "UPDATE s.t SET a = 'new' WHERE id < 10",
+    "DELETE FROM s.t WHERE id = 20",
+    "ALTER TABLE s.computed ALTER a TYPE text USING 'n' || a",
+    "INSERT INTO s.computed VALUES (2, 'm')",
+];
+
+/// While nobody does.
+const UNSEEN: &str = "DELETE FROM s.t WHERE id BETWEEN 5 AND 25; INSERT INTO s.t VALUES (7, 'back'); \
+    UPDATE s.t SET a = 'unseen' WHERE id = 30; DELETE FROM s.emptied; \
+    DELETE FROM s.bag WHERE a = 'y'; INSERT INTO s.bag VALUES ('z')";
+
+const TABLES: [&str; 4] = ["s.t", "s.emptied", "s.bag", "s.computed"];
+
+/// Waits until everything that was committed is delivered.
+#[track_caller]
+fn deliver(database: &str, agent: &mut Agent) {
+    let server = scene::server();
+    let end = server.query_one(database, "SELECT pg_current_wal_lsn()::text").expect("a position");
+    server.execute(database, "INSERT INTO s.beat DEFAULT VALUES");
+    let sql = format!(
+        "SELECT (confirmed_flush_lsn > '{end}')::text FROM pg_replication_slots WHERE slot_name = \
+         '{database}'"
+    );
+    wait_until(Duration::from_secs(60), "the agent to deliver", || {
+        agent.assert_running();
+        server.query_one(database, &sql).as_deref() == Some("true")
+    });
+}
+
+fn marks(store: &Store) -> Vec<String> {
+    let rows = store.query("SELECT CAST(definition AS text) FROM _cdc.tables");
+    let definitions = rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default());
+    definitions.filter(|definition| definition.contains("\"reread\"")).collect()
+}
+
+/// Follows, reads anew and compares; `apply` brings what was delivered into the warehouse.
+#[track_caller]
+fn play(database: &str, store: &Store, options: AgentOptions, apply: impl Fn()) {
+    let server = scene::server();
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(Duration::from_secs(60));
+    for sql in FOLLOWED {
+        server.execute(database, sql);
+    }
+    deliver(database, &mut agent);
+    agent.stop();
+    apply();
+    assert_eq!(marks(store).len(), 1, "{database}: the rewritten table is marked");
+    assert_eq!(store.one("SELECT CAST(count(*) AS text) FROM s.emptied").as_deref(), Some("2"));
+    let (code, said) = agent.drop_everything();
+    assert_eq!(code, Some(0), "{said}");
+    server.execute(database, UNSEEN);
+    agent.start_again();
+    agent.wait_streaming(Duration::from_secs(60));
+    server.execute(database, "UPDATE s.t SET a = 'after' WHERE id = 31");
+    deliver(database, &mut agent);
+    agent.stop();
+    apply();
+    for table in TABLES {
+        let found = compare::differences((server, database), table, store, "");
+        assert!(found.is_empty(), "{database}: {found:#?}");
+    }
+    assert_eq!(marks(store), Vec::<String>::new(), "{database}");
+    println!("{database}: {} tables are equal", TABLES.len());
+}
+
+#[test]
+fn what_was_deleted_unseen_is_gone_after_a_new_read() {
+    let (server, kafka) = (scene::server(), scene::kafka());
+    for kind in KINDS {
+        let database = format!("anew_{kind:?}").to_lowercase();
+        server.create_database(&database);
+        server.execute(&database, SETUP);
+        let store = Store::new(kind, server, &format!("{database}_warehouse"));
+        let options = AgentOptions::new(&server.dsn(&database), kafka, &database)
+            .set("topic.creation.default.partitions", "3");
+        let topics = format!("{database}\\..*");
+        let sink = SinkOptions::new(&kafka.bootstrap(), &topics, &store.url()).group(&database);
+        play(&database, &store, options, || drop(sink.once()));
+    }
+}
+
+#[test]
+fn what_was_deleted_unseen_is_gone_after_a_new_read_without_kafka() {
+    let server = scene::server();
+    for kind in KINDS {
+        let database = format!("direct_{kind:?}").to_lowercase();
+        server.create_database(&database);
+        server.execute(&database, SETUP);
+        let store = Store::new(kind, server, &format!("{database}_warehouse"));
+        let options = AgentOptions::to_lines(&server.dsn(&database), &store.url(), &database);
+        play(&database, &store, options, || {});
+    }
+}
