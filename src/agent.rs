@@ -113,12 +113,13 @@ fn start_http(
     service::start_http(&process.runtime, address, shown, routes)
 }
 
-/// How the slot looks now, in Prometheus' text format. While the source cannot be asked, only that.
+/// How the slot looks now, in Prometheus' text format. While the source cannot be asked, or there
+/// is no slot yet, only whether the source answers.
 async fn slot_metrics(status: &capture::Status) -> String {
     let mut text = String::new();
     let name = status.slot();
     let asked = tokio::time::timeout(Duration::from_secs(3), status.ask_slot()).await;
-    let slot = asked.ok().flatten();
+    let answer = asked.ok().flatten();
     let mut gauge = |metric: &str, help: &str, labels: &str, value: String| {
         // Writing to a string does not fail.
         write!(
@@ -128,9 +129,9 @@ async fn slot_metrics(status: &capture::Status) -> String {
         )
         .ok();
     };
-    let up = if slot.is_some() { "1" } else { "0" };
+    let up = if answer.is_some() { "1" } else { "0" };
     gauge("cdc_agent_source_up", "1 if the source answers.", "", up.to_owned());
-    let Some(slot) = slot else { return text };
+    let Some(slot) = answer.flatten() else { return text };
     let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
     let restart = slot.restart_lsn.unwrap_or_default();
     let lag = slot.current_lsn.bytes_since(confirmed);

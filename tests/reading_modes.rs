@@ -377,3 +377,18 @@ fn a_slot_that_nobody_has_checked_is_created_anew() {
     case.run(&[], 3);
     assert_eq!(case.records(), said(&[("r", 1, 1), ("r", 1, 2), ("r", 1, 3)]));
 }
+
+#[test]
+fn a_value_that_cannot_be_read_is_named_whoever_else_reads() {
+    let case = Case::new("named");
+    case.execute("CREATE TABLE a (id int PRIMARY KEY, v text)");
+    case.execute("INSERT INTO a SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n");
+    case.execute("CREATE TABLE b (id int PRIMARY KEY, n numeric(5, 2))");
+    case.execute("INSERT INTO b VALUES (1, 1.25), (2, 'NaN')");
+    let settings = ["snapshot.max.threads=2", "decimal.handling.mode=precise"];
+    let (status, log) = case.refused(&settings);
+    assert_eq!(status, Some(78), "{log}");
+    assert!(log.contains("column \"n\""), "{log}");
+    assert!(log.contains("public.b"), "{log}");
+    assert!(!log.contains("trying again"), "{log}");
+}

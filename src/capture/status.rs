@@ -56,14 +56,13 @@ impl Status {
         self.with(|shared| shared.streaming = streaming);
     }
 
-    /// The slot as the server shows it now; `None` if the server cannot be asked, or the slot does
-    /// not exist.
-    pub async fn ask_slot(&self) -> Option<Slot> {
+    /// The slot as the server shows it now, if it exists; `None` if the server cannot be asked.
+    pub async fn ask_slot(&self) -> Option<Option<Slot>> {
         let (sql, slot) = self.with(|shared| (shared.sql.clone(), shared.slot.clone()));
         let sql = sql?;
         let query = slot::slot_query(sql.server_version());
         let rows = sql.query_async(&query, &[&slot]).await.ok()?;
-        rows.first().map(slot::slot_from_row)
+        Some(rows.first().map(slot::slot_from_row))
     }
 
     /// Age of the oldest commit that is not acknowledged, in seconds; 0 if there is none.

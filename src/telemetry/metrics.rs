@@ -51,7 +51,7 @@ pub struct Metrics {
     pub stored_lsn: IntGauge,
     /// `cdc_agent_snapshot_running`: 1 while tables are read.
     pub snapshot_running: IntGauge,
-    /// `cdc_agent_snapshot_tables{state}`: tables of the snapshot, `waiting`, `reading` or `done`.
+    /// `cdc_agent_snapshot_tables{state}`: tables of the snapshot, `waiting` or `done`.
     pub snapshot_tables: IntGaugeVec,
     /// `cdc_agent_snapshot_rows{table}`: rows read of a table.
     pub snapshot_rows: IntGaugeVec,

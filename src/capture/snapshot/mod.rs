@@ -30,6 +30,7 @@ use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
 use crate::capture::deliveries::Deliveries;
+use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::snapshot::plan::Job;
@@ -256,18 +257,16 @@ impl<'a> Reading<'a> {
             let gathered = self.gather(&receiver, &mut table_done);
             // Whatever is still queued is dropped with the receiver; workers then end.
             drop(receiver);
-            let mut failure = None;
-            for worker in workers {
-                match worker.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => failure = failure.or(Some(error)),
-                    Err(_) => failure = failure.or(Some(CaptureError::Lost { thread: "snapshot" })),
-                }
-            }
-            match failure {
-                Some(error) => Err(error),
-                None => gathered,
-            }
+            let lost = || Err(CaptureError::Lost { thread: "snapshot" });
+            let ended = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| lost()));
+            let (gathered, mut failures) = match gathered {
+                Ok(rows) => (rows, Vec::new()),
+                Err(error) => (0, vec![error]),
+            };
+            failures.extend(ended.filter_map(Result::err));
+            // Whoever was stopped because another failed has nothing to say.
+            let cause = failures.iter().position(|error| !is_stopped(error)).unwrap_or_default();
+            if failures.is_empty() { Ok(gathered) } else { Err(failures.swap_remove(cause)) }
         })
     }
 
@@ -307,7 +306,7 @@ impl<'a> Reading<'a> {
             }
         }
         if self.stop.is_requested() || !open.is_empty() {
-            return Err(crate::capture::publisher::PublishError::Stopped.into());
+            return Err(PublishError::Stopped.into());
         }
         tail.end(self)?;
         self.pass_on(&mut waiting, &tail, table_done)?;
@@ -350,6 +349,10 @@ impl<'a> Reading<'a> {
             }
         }
     }
+}
+
+fn is_stopped(error: &CaptureError) -> bool {
+    matches!(error, CaptureError::Publish(PublishError::Stopped))
 }
 
 /// The last rows of tables: each is sent when it is known whether a later one follows.
