@@ -80,6 +80,7 @@ pub fn place(config: &mut AgentConfig, runtime: &Handle) -> Option<Shown> {
     let direct = Direct {
         open: opener.open(),
         settings,
+        prefix: config.capture.prefix.clone(),
         queue_bytes: config.capture.source_queue_bytes,
         metrics: SinkMetrics::default(),
         tables: Arc::new(Mutex::new(TablesShown::default())),

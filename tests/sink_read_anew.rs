@@ -37,6 +37,7 @@ const SETUP: &str = "CREATE SCHEMA s;
     CREATE TABLE s.bag (a text); ALTER TABLE s.bag REPLICA IDENTITY FULL;
     INSERT INTO s.bag VALUES ('x'), ('x'), ('y');
     CREATE TABLE s.computed (id int PRIMARY KEY, a int); INSERT INTO s.computed VALUES (1, 7);
+    CREATE TABLE s.part (id int PRIMARY KEY); INSERT INTO s.part VALUES (1), (2);
     CREATE TABLE s.beat (at serial PRIMARY KEY)";
 
 /// While the agent follows.
@@ -45,6 +46,8 @@ const FOLLOWED: &[&str] = &[
     "DELETE FROM s.t WHERE id = 20",
     "ALTER TABLE s.computed ALTER a TYPE text USING 'n' || a",
     "INSERT INTO s.computed VALUES (2, 'm')",
+    // No read brings it, and nobody deletes it.
+    "UPDATE s.part SET id = id WHERE id = 1",
 ];
 
 /// While nobody does.
@@ -52,7 +55,7 @@ const UNSEEN: &str = "DELETE FROM s.t WHERE id BETWEEN 5 AND 25; INSERT INTO s.t
     UPDATE s.t SET a = 'unseen' WHERE id = 30; DELETE FROM s.emptied; \
     DELETE FROM s.bag WHERE a = 'y'; INSERT INTO s.bag VALUES ('z')";
 
-const TABLES: [&str; 4] = ["s.t", "s.emptied", "s.bag", "s.computed"];
+const TABLES: [&str; 5] = ["s.t", "s.emptied", "s.bag", "s.computed", "s.part"];
 
 /// Waits until everything that was committed is delivered.
 #[track_caller]
@@ -80,6 +83,10 @@ fn marks(store: &Store) -> Vec<String> {
 #[track_caller]
 fn play(database: &str, store: &Store, options: AgentOptions, apply: impl Fn()) {
     let server = scene::server();
+    let part = "snapshot.select.statement.overrides";
+    let options = options
+        .set(part, "s.part")
+        .set(&format!("{part}.s.part"), "SELECT * FROM s.part WHERE id > 1");
     let mut agent = Agent::start(options);
     agent.wait_streaming(Duration::from_secs(60));
     for sql in FOLLOWED {

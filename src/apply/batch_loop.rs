@@ -182,7 +182,9 @@ impl<'a> BatchLoop<'a> {
     /// Tables that were read anew lose what was not read again.
     fn finish_whole_reads(&mut self) -> Result<(), ApplyError> {
         self.commit()?;
-        self.applier.find_whole_reads()?;
+        let consumer = &self.consumer;
+        self.applier
+            .find_whole_reads(|partition, from, to| consumer.has_record(partition, from, to))?;
         self.commit()
     }
 

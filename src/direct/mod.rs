@@ -60,6 +60,8 @@ pub struct Direct {
     pub open: OpenWarehouse,
     /// How records are applied; the group names the slot.
     pub settings: ApplySettings,
+    /// Topic prefix, by which tables of the warehouse are told to be ours.
+    pub prefix: String,
     /// Bytes that may wait to be applied.
     pub queue_bytes: usize,
     /// Metrics.
@@ -332,12 +334,14 @@ impl Schemas for KnownSchemas {
 
 fn start(applier: Applier, direct: &Direct, shared: &Arc<Shared>) -> JoinHandle<()> {
     let (shared, settings) = (Arc::clone(shared), direct.settings.clone());
+    let prefix = direct.prefix.clone();
     let (metrics, tables) = (direct.metrics.clone(), Arc::clone(&direct.tables));
     std::thread::spawn(move || {
         let mut applying = Applying {
             applier,
             shared: &shared,
             settings: &settings,
+            prefix: &prefix,
             metrics: &metrics,
             tables: &tables,
             owned: HashSet::new(),
@@ -357,6 +361,7 @@ struct Applying<'a> {
     applier: Applier,
     shared: &'a Shared,
     settings: &'a ApplySettings,
+    prefix: &'a str,
     metrics: &'a SinkMetrics,
     tables: &'a Mutex<TablesShown>,
     owned: HashSet<Partition>,
@@ -417,7 +422,7 @@ impl Applying<'_> {
             Work::State(state) => {
                 self.applier.put_state(state.key, state.value);
                 if let Some((table, epoch)) = state.read_whole {
-                    self.applier.put_whole_read(table, epoch);
+                    self.applier.put_whole_read(self.prefix, table, epoch);
                 }
             }
         }

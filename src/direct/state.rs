@@ -125,7 +125,8 @@ impl StateStore for WarehouseStore {
     ) -> Result<Stored, PublishError> {
         let entry = Entry { table: table.clone(), state: state.clone() };
         // Its reads are acknowledged, and so they are applied.
-        let whole = (state.epoch_complete > 0).then(|| (table.clone(), state.epoch_complete));
+        let is_whole = state.epoch_complete > 0 && !state.partly;
+        let whole = is_whole.then(|| (table.clone(), state.epoch_complete));
         self.put(self.table_key(table), Some(&entry), whole, receipt)
     }
 

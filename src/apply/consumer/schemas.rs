@@ -25,6 +25,8 @@ struct StateKey {
 struct TableState {
     epoch_complete: u64,
     #[serde(default)]
+    partly: bool,
+    #[serde(default)]
     topic: String,
     #[serde(default)]
     end_offsets: BTreeMap<i32, i64>,
@@ -83,7 +85,7 @@ impl Schemas for TopicSchemas {
         let read = |(key, value): (&Vec<u8>, &Vec<u8>)| {
             let key: StateKey = serde_json::from_slice(key).ok()?;
             let state: TableState = serde_json::from_slice(value).ok()?;
-            let whole = state.epoch_complete > 0 && !state.topic.is_empty();
+            let whole = state.epoch_complete > 0 && !state.partly && !state.topic.is_empty();
             whole.then(|| WholeRead {
                 table: TableName::new(key.schema, key.table),
                 epoch: state.epoch_complete,

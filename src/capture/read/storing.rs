@@ -29,6 +29,8 @@ impl Reader<'_> {
         known.epoch_complete = state.slot.epoch;
         known.end_offsets = end_offsets;
         known.topic = topic;
+        let overrides = &self.session.settings.snapshot.overrides;
+        known.partly = overrides.iter().any(|(table, _)| *table == planned.name.to_string());
         let known = known.clone();
         self.store_table(&planned.name, &known, &|| {
             self.session.health.turn("snapshot");

@@ -100,6 +100,9 @@ pub struct TableState {
     /// Offsets after the last read of that epoch, by partition, where the destination has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub end_offsets: BTreeMap<i32, i64>,
+    /// A statement of the user's chose the rows that were read: others may be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partly: bool,
     /// Changes that committed before this position are in the reads already and are counted but not
     /// published; zero: none.
     #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
