@@ -75,6 +75,8 @@ const VICTIMS: [Victim; 6] = [
 /// What the sinks were doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    /// The agent reads tables: what it had sent is sent again, in a new epoch.
+    Reading,
     /// The group is shared out: a member has just come.
     Joining,
     /// Batches are being applied.
@@ -129,7 +131,7 @@ impl Scene {
     }
 
     fn kill(&mut self, phase: Phase, victim: Victim) {
-        let which = self.rng.usize(..self.sinks.len());
+        let which = self.rng.usize(..self.sinks.len().max(1));
         match victim {
             Victim::Agent => {
                 self.agent.kill();
@@ -226,6 +228,8 @@ fn judge(scene: &Scene, store: &Store) {
 fn a_warehouse_equals_its_source_whoever_dies() {
     let (mut scene, simulator) = start();
     start_agent_around_a_transaction(&mut scene);
+    scene.agent.wait(run::SOON, "tables to be read", |agent| agent.logged(" reading tables"));
+    scene.kill(Phase::Reading, Victim::Agent);
     let store = Store::existing(Kind::Postgres, scene.warehouse, NAME);
     let options = scene.sink_options(&store.url());
     scene.sinks = vec![Sink::start(options.clone()), Sink::start(options)];
@@ -244,9 +248,9 @@ fn a_warehouse_equals_its_source_whoever_dies() {
         scene.source.query_one(NAME, "SELECT pg_current_wal_lsn()::text").expect("a position");
     scene.source.execute(NAME, "UPDATE shop.customers SET name = 'the end' WHERE id = 1");
     let sql = format!("SELECT (confirmed_flush_lsn > '{end}')::text FROM pg_replication_slots");
-    wait_until(run::LONG, "the agent to deliver", || {
-        scene.agent.assert_running();
-        scene.source.query_one(NAME, &sql).as_deref() == Some("true")
+    let source = &*scene.source;
+    scene.agent.wait(Duration::from_secs(100), "the agent to deliver", |_| {
+        source.query_one(NAME, &sql).as_deref() == Some("true")
     });
     scene.say("everything is in the topics");
     scene.sinks.iter_mut().for_each(Sink::stop);
@@ -255,6 +259,7 @@ fn a_warehouse_equals_its_source_whoever_dies() {
     scene.say("PostgreSQL is equal");
     into_duckdb(&mut scene);
     println!("{:?}", scene.kills);
+    assert!(scene.kills.contains_key(&(Phase::Reading, Victim::Agent)));
     for victim in VICTIMS {
         assert!(scene.kills.contains_key(&(Phase::Applying, victim)), "{victim:?} was never hit");
     }

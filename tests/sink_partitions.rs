@@ -207,3 +207,54 @@ fn a_delete_is_known_by_its_key_alone() {
         assert_eq!(rows, [[Some("2".to_owned())]], "{kind:?}");
     }
 }
+
+/// A row that was deleted while the source was read again, for the second time, is not brought by
+/// that read, and no delete says so.
+#[test]
+fn rows_that_a_new_epoch_does_not_bring_again_are_removed_when_it_is_complete() {
+    for kind in KINDS {
+        let made = Play::new("sweep", kind, 2);
+        let prefix = format!("swept_{kind:?}");
+        let state = format!("{prefix}.__state");
+        scene::kafka().create_topic(&state, 1, &[("cleanup.policy", "compact")]);
+        let ours = |mut made: Made, operation: &str| {
+            let own = |value: String| {
+                let value = value.replace(r#""name":"hand""#, &format!(r#""name":"{prefix}""#));
+                value.replace(r#""op":"c""#, operation)
+            };
+            made.value = made.value.map(own);
+            made
+        };
+        let read = |position: &str, id: i32, partition: i32| {
+            ours(create(position, &row(id, "x", "")).to(partition), r#""op":"r""#)
+        };
+        let store = |epoch: u32, ends: [i32; 2]| {
+            let [first, second] = ends;
+            let record = Made {
+                key: Some(r#"{"slot":"s","schema":"made","table":"items"}"#.to_owned()),
+                value: Some(format!(
+                    r#"{{"oid":1,"epoch_begun":2,"epoch_complete":{epoch},"end_offsets":{{"0":{first},"1":{second}}},"topic":"{}"}}"#,
+                    made.topic
+                )),
+                ..Made::default()
+            };
+            produce::send(scene::kafka(), &state, &[record]);
+        };
+        store(1, [2, 2]);
+        made.send(&[read("1:0:0:0", 1, 0), read("1:0:1:0", 2, 0)]);
+        made.apply(&[read("1:0:2:0", 3, 1), read("1:0:3:0", 4, 1)]);
+        made.send(&[read("2:0:0:0", 1, 0), read("2:0:1:0", 3, 1)]);
+        made.apply(&[ours(create("2:10:0:0", &row(5, "x", "")), r#""op":"c""#)]);
+        assert_eq!(made.rows(), ["1 x", "2 x", "3 x", "4 x", "5 x"], "{kind:?}: it goes on");
+        store(2, [3, 3]);
+        made.options.once();
+        assert_eq!(made.rows(), ["1 x", "3 x", "5 x"], "{kind:?}: it is complete");
+        // Nothing at all was there.
+        store(3, [4, 3]);
+        made.options.once();
+        assert_eq!(made.rows(), [] as [&str; 0], "{kind:?}: the source is empty");
+        made.apply(&[ours(create("3:10:0:0", &row(6, "x", "")), r#""op":"c""#)]);
+        made.apply(&[ours(create("2:90:0:0", &row(7, "x", "")), r#""op":"c""#)]);
+        assert_eq!(made.rows(), ["6 x"], "{kind:?}: and is written again");
+    }
+}
