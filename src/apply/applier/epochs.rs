@@ -58,14 +58,14 @@ impl Applier {
 
     /// Finds tables that were read wholly in an epoch that is new to the warehouse, with all of it
     /// stored there; [`Applier::commit`] then removes what is older. To be called with an empty
-    /// batch; `has_record` says whether a partition has one in a range of offsets.
+    /// batch; `is_bare` says whether a partition has no record in a range of offsets.
     ///
     /// # Errors
     ///
-    /// The warehouse or the broker cannot be asked.
+    /// The warehouse cannot be asked.
     pub fn find_whole_reads(
         &mut self,
-        has_record: impl Fn(&Partition, i64, i64) -> Result<bool, ApplyError>,
+        is_bare: impl Fn(&Partition, i64, i64) -> bool,
     ) -> Result<(), ApplyError> {
         let prefixes: BTreeSet<String> =
             self.tables.values().map(|known| known.target.prefix.clone()).collect();
@@ -99,7 +99,7 @@ impl Applier {
                 // What is ours may have begun anew.
                 let ours = self.owned.get(&partition);
                 let at = ours.map_or(stored, |owned| owned.next_offset);
-                is_applied &= at >= *end || !has_record(&partition, at, *end)?;
+                is_applied &= at >= *end || is_bare(&partition, at, *end);
             }
             if is_applied {
                 self.put_whole_read(&prefix, read.table, read.epoch);

@@ -1,5 +1,7 @@
 //! The loop: collect, merge, load, and only then tell Kafka; in that order, always.
 
+mod ends;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -37,9 +39,6 @@ const FIRST_TOPICS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often a partition that waits is tried again.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How often partitions are looked at that other members of the group have, with `--once`.
-const OTHERS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often tables are looked for that were read anew.
 const WHOLE_READS_INTERVAL: Duration = Duration::from_secs(30);
@@ -179,15 +178,6 @@ impl<'a> BatchLoop<'a> {
         }
     }
 
-    /// Tables that were read anew lose what was not read again.
-    fn finish_whole_reads(&mut self) -> Result<(), ApplyError> {
-        self.commit()?;
-        let consumer = &self.consumer;
-        self.applier
-            .find_whole_reads(|partition, from, to| consumer.has_record(partition, from, to))?;
-        self.commit()
-    }
-
     fn take(&mut self, polled: Polled) -> Result<(), ApplyError> {
         match polled {
             Polled::Nothing => Ok(()),
@@ -309,72 +299,6 @@ impl<'a> BatchLoop<'a> {
         let again = Waiting { tried: Instant::now(), ..waiting };
         self.waiting.insert(partition.clone(), again);
         Ok(None)
-    }
-
-    fn others_are_done(&mut self, partition: &Partition) -> Result<bool, ApplyError> {
-        for (other, end) in &self.ends {
-            let Some(at) = self.applied.get(other).copied() else { continue };
-            if other != partition
-                && !self.waiting.contains_key(other)
-                && self.consumer.has_record(other, at, *end)?
-            {
-                return Ok(false);
-            }
-        }
-        self.are_foreign_done()
-    }
-
-    /// Whether partitions that other members of the group have are applied up to where they ended
-    /// at the start: they are part of what `--once` promises.
-    fn others_have_caught_up(&mut self) -> Result<bool, ApplyError> {
-        if self.ends.keys().all(|partition| self.applied.contains_key(partition)) {
-            return Ok(true);
-        }
-        if self.others_asked.elapsed() < OTHERS_INTERVAL {
-            return Ok(false);
-        }
-        self.others_asked = Instant::now();
-        let done = self.are_foreign_done()?;
-        if !done {
-            tracing::info!("waiting for partitions that other members of the group apply");
-        }
-        Ok(done)
-    }
-
-    fn are_foreign_done(&mut self) -> Result<bool, ApplyError> {
-        let is_foreign = |partition: &Partition| !self.applied.contains_key(partition);
-        let foreign: Vec<(&Partition, &i64)> = self
-            .ends
-            .iter()
-            .filter(|(partition, end)| is_foreign(partition) && **end > 0)
-            .collect();
-        if foreign.is_empty() {
-            return Ok(true);
-        }
-        let stored = self.applier.warehouse().offsets(&self.settings.group)?;
-        for (partition, end) in foreign {
-            let is_this =
-                |known: &&(String, i32, i64)| known.0 == *partition.0 && known.1 == partition.1;
-            let at = stored.iter().find(is_this).map_or(0, |known| known.2);
-            if self.consumer.has_record(partition, at, *end)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Where every partition ends now, also those that are not ours.
-    fn note_ends(&mut self) -> Result<(), ApplyError> {
-        for (topic, count) in self.consumer.partition_counts()? {
-            for number in 0..count {
-                let partition = (Arc::clone(&topic), number);
-                if !self.ends.contains_key(&partition) {
-                    let high = self.consumer.log_ends(&partition)?.high;
-                    self.ends.insert(partition, high);
-                }
-            }
-        }
-        Ok(())
     }
 
     fn assigned(&mut self, partitions: &[Partition]) -> Result<(), ApplyError> {
@@ -509,27 +433,6 @@ impl<'a> BatchLoop<'a> {
         if total == 0 && !self.applier.has_pending() {
             metrics.lag_milliseconds.set(0);
         }
-    }
-
-    /// Whether every partition is applied up to where it ended at the start.
-    fn is_past_ends(&self) -> bool {
-        let is_past = |(partition, at): (&Partition, &i64)| {
-            self.ends.get(partition).is_some_and(|end| at >= end)
-        };
-        self.assigned && self.waiting.is_empty() && self.applied.iter().all(is_past)
-    }
-
-    fn is_caught_up(&self) -> Result<bool, ApplyError> {
-        if !self.assigned || !self.waiting.is_empty() {
-            return Ok(false);
-        }
-        for (partition, applied) in &self.applied {
-            let end = self.ends.get(partition).copied().unwrap_or(0);
-            if *applied < end && self.consumer.has_record(partition, *applied, end)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 
