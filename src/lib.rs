@@ -19,6 +19,7 @@ pub mod error;
 pub mod agent;
 pub mod sink;
 pub mod service;
+mod command_line;
 pub mod cli;
 pub mod sink_cli;
 pub mod telemetry;

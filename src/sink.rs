@@ -41,8 +41,6 @@ use crate::config::SinkConfig;
 use crate::config::WarehouseConfig;
 use crate::config::WarehousePlace;
 use crate::error::Failure;
-use crate::kafka::KafkaSettings;
-use crate::secret::Secret;
 use crate::service;
 use crate::stop::Stop;
 use crate::telemetry::Health;
@@ -107,17 +105,12 @@ pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
 ///
 /// The warehouse cannot be used.
 pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
-    let client = raw.family("kafka.").into_iter();
-    let kafka = KafkaSettings {
-        brokers: raw.text("bootstrap.servers").to_owned(),
-        client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
-    };
     let config = SinkConfig::new(raw, false, |name| std::env::var(name).ok())
         .map_err(|errors| Failure::from_config(&errors))?;
     let runtime = service::runtime()?;
     let opener = Opener::new(config.warehouse, runtime.handle().clone());
     let warehouse = (opener.open())().map_err(ApplyError::from)?;
-    let schemas: Box<dyn Schemas> = Box::new(TopicSchemas::new(kafka));
+    let schemas: Box<dyn Schemas> = Box::new(TopicSchemas::new(config.kafka));
     Ok(replay::replay(warehouse, schemas, config.apply)?)
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::apply::settings::ApplySettings;
-use crate::apply::settings::ErrorsTolerance;
 use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
@@ -26,12 +25,12 @@ use crate::capture::publisher::PublisherSettings;
 use crate::config::ConfigError;
 use crate::config::RawConfig;
 use crate::config::WarehouseConfig;
+use crate::config::apply_settings;
 use crate::config::file;
+use crate::config::kafka_settings;
 use crate::config::reading;
 use crate::config::shaping;
 use crate::config::warehouse_config;
-use crate::kafka::KafkaSettings;
-use crate::secret::Secret;
 use crate::telemetry::log::LogFormat;
 
 /// What the agent's process is asked to do.
@@ -329,24 +328,11 @@ fn direct(
         environment(name).filter(|_| wanted)
     };
     let warehouse = warehouse_config(raw, &of_files)?;
-    let apply = ApplySettings {
-        group: format!("slot {slot}"),
-        tolerance: match raw.text("errors.tolerance") {
-            "all" => ErrorsTolerance::All,
-            _ => ErrorsTolerance::None,
-        },
-        placeholder: raw.text("unavailable.value.placeholder").to_owned(),
-        batch_records: count(raw, "batch.records"),
-        batch_bytes: count(raw, "batch.bytes"),
-        batch_time: Duration::from_millis(raw.number("batch.time.ms")),
-        ..ApplySettings::default()
-    };
-    Some((warehouse, apply))
+    Some((warehouse, apply_settings(raw, format!("slot {slot}"))))
 }
 
 fn publisher(raw: &mut RawConfig) -> PublisherSettings {
     let topics = shaping::topic_creation(raw);
-    let client = raw.family("kafka.").into_iter();
     let mut overrides = raw.family("producer.override.");
     overrides.extend(raw.family("producer."));
     overrides.retain(|(name, _)| !name.starts_with("override."));
@@ -356,10 +342,7 @@ fn publisher(raw: &mut RawConfig) -> PublisherSettings {
         _ => (name, value),
     });
     PublisherSettings {
-        kafka: KafkaSettings {
-            brokers: raw.text("bootstrap.servers").to_owned(),
-            client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
-        },
+        kafka: kafka_settings(raw),
         producer: producer.collect(),
         queue_bytes: queue_bytes(raw) / 2,
         topics,

@@ -19,6 +19,8 @@ pub use agent::ProcessSettings;
 pub use sink::SinkConfig;
 pub use sink::WarehouseConfig;
 pub use sink::WarehousePlace;
+pub use sink::apply_settings;
+pub use sink::kafka_settings;
 pub use sink::warehouse_config;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,8 @@ use crate::secret::Secret;
 /// What the companion's process is asked to do.
 #[derive(Clone, Debug)]
 pub struct SinkConfig {
+    /// Kafka, which `replay` asks for schemas.
+    pub kafka: KafkaSettings,
     /// What is consumed; nothing for `replay`.
     pub consumer: Option<ConsumerSettings>,
     /// How it is applied.
@@ -81,37 +83,52 @@ impl SinkConfig {
         let errors = raw.take_errors();
         let (Some(warehouse), true) = (warehouse, errors.is_empty()) else { return Err(errors) };
         let millis = |name: &str| Duration::from_millis(raw.number(name));
-        let count = |name: &str| usize::try_from(raw.number(name)).unwrap_or(usize::MAX);
-        let client = raw.family("kafka.").into_iter();
+        let kafka = kafka_settings(&raw);
         let consumer = topics.flatten().map(|topics| ConsumerSettings {
-            kafka: KafkaSettings {
-                brokers: raw.text("bootstrap.servers").to_owned(),
-                client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
-            },
+            kafka: kafka.clone(),
             topics,
             group: group.clone(),
             consumer: raw.family("consumer."),
         });
         Ok(SinkConfig {
+            kafka,
             consumer,
             apply: ApplySettings {
-                group,
-                tolerance: match raw.text("errors.tolerance") {
-                    "all" => ErrorsTolerance::All,
-                    _ => ErrorsTolerance::None,
-                },
-                placeholder: raw.text("unavailable.value.placeholder").to_owned(),
-                batch_records: count("batch.records"),
-                batch_bytes: count("batch.bytes"),
-                batch_time: millis("batch.time.ms"),
                 key_change_wait: millis("key.change.wait.ms"),
                 broken: BrokenApply::from_environment(&environment),
+                ..apply_settings(&raw, group)
             },
             warehouse,
             startup: millis("startup.timeout.ms"),
             shutdown: millis("shutdown.timeout.ms"),
             process,
         })
+    }
+}
+
+/// Brokers and the client's properties.
+pub fn kafka_settings(raw: &RawConfig) -> KafkaSettings {
+    let client = raw.family("kafka.").into_iter();
+    KafkaSettings {
+        brokers: raw.text("bootstrap.servers").to_owned(),
+        client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
+    }
+}
+
+/// How records are applied, where both ways to a warehouse have the same settings.
+pub fn apply_settings(raw: &RawConfig, group: String) -> ApplySettings {
+    let count = |name: &str| usize::try_from(raw.number(name)).unwrap_or(usize::MAX);
+    ApplySettings {
+        group,
+        tolerance: match raw.text("errors.tolerance") {
+            "all" => ErrorsTolerance::All,
+            _ => ErrorsTolerance::None,
+        },
+        placeholder: raw.text("unavailable.value.placeholder").to_owned(),
+        batch_records: count("batch.records"),
+        batch_bytes: count("batch.bytes"),
+        batch_time: Duration::from_millis(raw.number("batch.time.ms")),
+        ..ApplySettings::default()
     }
 }
 

@@ -179,13 +179,13 @@ impl Shared {
 /// Publishes to the applying thread.
 struct DirectPublisher {
     shared: Arc<Shared>,
-    routes: Mutex<Vec<DirectRoute>>,
+    routes: Mutex<Vec<Arc<DirectRoute>>>,
     queue_bytes: usize,
     name: String,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct DirectRoute {
     topic: Arc<str>,
     headers: Vec<(String, String)>,
@@ -234,12 +234,12 @@ impl Publisher for DirectPublisher {
     fn route(&self, route: Route) -> Result<RouteId, PublishError> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let id = u32::try_from(routes.len()).unwrap_or(u32::MAX);
-        routes.push(DirectRoute {
+        routes.push(Arc::new(DirectRoute {
             topic: Arc::from(route.topic.as_str()),
             headers: route.headers,
             schema: route.schema,
             internal: route.internal,
-        });
+        }));
         Ok(RouteId(id))
     }
 
@@ -277,7 +277,7 @@ impl Publisher for DirectPublisher {
                 put(SCHEMA_HEADER, schema.as_bytes());
             }
             let record_here = Record {
-                topic: route.topic,
+                topic: Arc::clone(&route.topic),
                 partition: 0,
                 offset: record.position.map_or(0, place_of),
                 key: part(&record.key).map(Box::from),

@@ -14,12 +14,14 @@ fn flags_are_checked() {
     let ended = Invocation::new("dorp --slot s").run();
     assert_eq!(ended.code, Some(64));
     assert!(ended.stderr.contains("a similar subcommand exists: 'drop'"), "{}", ended.stderr);
-    Invocation::new("--slot s").argument("--set").argument(format!("database.password:{SECRET}"))
+    Invocation::new("--slot s")
+        .argument("--set")
+        .argument(format!("database.password:{SECRET}"))
         .run()
         .says(
             64,
             &[],
-            "--set database.password: expected NAME=VALUE\n  as in --set decimal.handling.mode=double",
+            "--set database.password: expected NAME=VALUE\n  as in --set log.level=debug",
         );
     // No slot is the one thing that has no default.
     Invocation::new("").run().says(
