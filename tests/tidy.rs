@@ -62,8 +62,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("direct", &["apply", "capture", "telemetry"]),
     ("agent", &["apply", "capture", "config", "direct", "error", "service", "sink", "telemetry"]),
     ("sink", &["apply", "capture", "config", "error", "kafka", "service", "telemetry"]),
-    ("cli", &["agent", "capture", "config", "error", "service", "telemetry"]),
-    ("sink_cli", &["cli", "sink", "config", "error", "telemetry"]),
+    ("command_line", &["config", "error", "telemetry"]),
+    ("cli", &["agent", "capture", "command_line", "config", "error", "service"]),
+    ("sink_cli", &["command_line", "config", "error", "sink"]),
 ];
 
 /// Stages that know bytes and values only: no sockets, files, clocks, randomness, logs, metrics.
