@@ -17,7 +17,6 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use cdc_agent::config::properties;
 use cdc_agent::config::properties::Program;
 use cdc_agent::config::properties::Property;
 use cdc_agent::config::properties::Support;
@@ -74,7 +73,7 @@ fn page() -> String {
         "\n## Two sets of defaults\n\nWhere flags, environment and TOML have another default than a \
          Debezium file.\n\n| Property | Ours | A Debezium file's |\n|---|---|---|\n",
     );
-    for property in properties::all().filter(|p| !matches!(p.support, Support::Refused(_))) {
+    for property in Program::Agent.all().filter(|p| !matches!(p.support, Support::Refused(_))) {
         if let Some(debezium) = property.debezium.filter(|other| *other != property.default) {
             let ours = match property.default {
                 "" => "not set".to_owned(),
@@ -83,7 +82,7 @@ fn page() -> String {
             writeln!(page, "| `{}` | {ours} | `{debezium}` |", property.name).unwrap();
         }
     }
-    for subject in properties::subjects() {
+    for subject in Program::Agent.subjects() {
         write!(page, "\n## {}\n\n", subject.title).unwrap();
         page.push_str("| Property | Values | Default | | |\n|---|---|---|---|---|\n");
         for property in subject.properties {

@@ -384,7 +384,7 @@ fn a_value_that_cannot_be_read_is_named_whoever_else_reads() {
     case.execute("CREATE TABLE a (id int PRIMARY KEY, v text)");
     case.execute("INSERT INTO a SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n");
     case.execute("CREATE TABLE b (id int PRIMARY KEY, n numeric(5, 2))");
-    case.execute("INSERT INTO b VALUES (1, 1.25), (2, 'NaN')");
+    case.execute("INSERT INTO b VALUES (1, 'NaN'), (2, 1.25), (3, 1.5)");
     let settings = ["snapshot.max.threads=2", "decimal.handling.mode=precise"];
     let (status, log) = case.refused(&settings);
     assert_eq!(status, Some(78), "{log}");

@@ -109,27 +109,15 @@ impl Connection {
     /// What the server says, or that the connection ended.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SourceError> {
         let during = "running a command";
-        self.send_query(sql, during)?;
         let mut rows = Vec::new();
-        let mut failed = None;
-        loop {
-            match self.message(during)? {
-                BackendMessage::DataRow(row) => {
-                    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-                    rows.push(row.into_iter().map(|value| value.map(text)).collect());
-                }
-                BackendMessage::ErrorResponse(error) if error.severity != "ERROR" => {
-                    return Err(SourceError::from_server(during, error));
-                }
-                BackendMessage::ErrorResponse(error) => failed = Some(error),
-                BackendMessage::ReadyForQuery => break,
-                _ => {}
+        self.run(sql, during, |message| {
+            if let BackendMessage::DataRow(row) = message {
+                let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+                rows.push(row.into_iter().map(|value| value.map(text)).collect());
             }
-        }
-        match failed {
-            Some(error) => Err(SourceError::from_server(during, error)),
-            None => Ok(rows),
-        }
+            Ok(())
+        })?;
+        Ok(rows)
     }
 
     /// Runs a COPY TO STDOUT; calls `each` with every row as it was sent. `each` gives `false` to
@@ -144,20 +132,32 @@ impl Connection {
         mut each: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), SourceError> {
         let during = "reading a table";
+        self.run(sql, during, |message| match message {
+            BackendMessage::CopyData(row) if !each(row) => {
+                let reason = "we were asked to stop".to_owned();
+                Err(SourceError::Closed { during, reason })
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// Runs commands to their end; calls `each` with every message that is no error.
+    fn run(
+        &mut self,
+        sql: &str,
+        during: &'static str,
+        mut each: impl FnMut(BackendMessage<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
         self.send_query(sql, during)?;
         let mut failed = None;
         loop {
             match self.message(during)? {
-                BackendMessage::CopyData(row) if !each(row) => {
-                    let reason = "we were asked to stop".to_owned();
-                    return Err(SourceError::Closed { during, reason });
-                }
                 BackendMessage::ErrorResponse(error) if error.severity != "ERROR" => {
                     return Err(SourceError::from_server(during, error));
                 }
                 BackendMessage::ErrorResponse(error) => failed = Some(error),
                 BackendMessage::ReadyForQuery => break,
-                _ => {}
+                message => each(message)?,
             }
         }
         match failed {

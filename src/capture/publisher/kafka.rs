@@ -175,15 +175,21 @@ impl KafkaPublisher {
     /// Waits for room as long as `go_on` says.
     fn wait_for_room(&self, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
         while self.in_flight_bytes.load(Ordering::Relaxed) >= self.settings.queue_bytes {
-            if let Some(error) = self.failure() {
-                return Err(error);
-            }
-            if !go_on() {
-                return Err(PublishError::Stopped);
-            }
-            let lock = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
+            self.pause(go_on)?;
         }
+        Ok(())
+    }
+
+    /// Waits until there may be room, once, unless there is no use in waiting.
+    fn pause(&self, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        if !go_on() {
+            return Err(PublishError::Stopped);
+        }
+        let lock = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
         Ok(())
     }
 
@@ -200,16 +206,7 @@ impl KafkaPublisher {
         loop {
             match self.send_one(route, batch, record, position) {
                 Ok(()) => return Ok(()),
-                Err(Refused::QueueFull) => {
-                    if let Some(error) = self.failure() {
-                        return Err(error);
-                    }
-                    if !go_on() {
-                        return Err(PublishError::Stopped);
-                    }
-                    let lock = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
-                    drop(self.room.1.wait_timeout(lock, ROOM_TIMEOUT));
-                }
+                Err(Refused::QueueFull) => self.pause(go_on)?,
                 Err(Refused::Failed { code, reason }) => {
                     let bytes = record.value.as_ref().map_or(0, Range::len);
                     let place = record.position.map(|place| place.to_string()).unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
 use crate::capture::publisher::Batch;
+use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Record;
 use crate::capture::snapshot::Reading;
@@ -209,7 +210,7 @@ pub(super) fn work(
                 }
                 Err(CaptureError::Source(error)) if attempts < ATTEMPTS => {
                     if !reading.goes_on() {
-                        return Err(error.into());
+                        return Err(PublishError::Stopped.into());
                     }
                     attempts += 1;
                     tracing::warn!(%error, "a connection that reads a table broke; again");

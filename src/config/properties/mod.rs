@@ -72,16 +72,6 @@ impl Program {
     }
 }
 
-/// Every property of the agent, by subject.
-pub fn subjects() -> &'static [Subject] {
-    Program::Agent.subjects()
-}
-
-/// Every property of the agent.
-pub fn all() -> impl Iterator<Item = &'static Property> {
-    Program::Agent.all()
-}
-
 /// One property.
 #[derive(Clone, Copy, Debug)]
 pub struct Property {
@@ -136,16 +126,6 @@ pub enum Support {
 /// No bound from above that anybody would meet.
 const ANY: u64 = i64::MAX as u64;
 
-/// A property of the agent by its name.
-pub fn find(name: &str) -> Option<&'static Property> {
-    Program::Agent.find(name)
-}
-
-/// The agent's known name that is nearest to a mistyped one.
-pub fn nearest(name: &str) -> &'static str {
-    Program::Agent.nearest(name)
-}
-
 impl Property {
     /// Whether a value may be shown.
     pub fn is_secret(&self) -> bool {
@@ -188,9 +168,9 @@ mod tests {
 
     #[test]
     fn every_name_stands_once_and_every_default_is_accepted() {
-        for (at, property) in all().enumerate() {
+        for (at, property) in Program::Agent.all().enumerate() {
             assert!(
-                all().skip(at + 1).all(|other| other.name != property.name),
+                Program::Agent.all().skip(at + 1).all(|other| other.name != property.name),
                 "{} stands twice",
                 property.name
             );
@@ -207,13 +187,13 @@ mod tests {
     #[test]
     fn the_longest_family_wins_and_typos_find_their_neighbour() {
         assert_eq!(
-            find("topic.creation.default.cleanup.policy").unwrap().name,
+            Program::Agent.find("topic.creation.default.cleanup.policy").unwrap().name,
             "topic.creation.default.*"
         );
-        assert_eq!(find("snapshot.mode").unwrap().name, "snapshot.mode");
-        assert_eq!(find("snapshot.mode.custom.name").unwrap().name, "snapshot.*");
-        assert!(find("no.such.thing").is_none());
-        assert_eq!(nearest("slot.nam"), "slot.name");
-        assert_eq!(nearest("table.includ.list"), "table.include.list");
+        assert_eq!(Program::Agent.find("snapshot.mode").unwrap().name, "snapshot.mode");
+        assert_eq!(Program::Agent.find("snapshot.mode.custom.name").unwrap().name, "snapshot.*");
+        assert!(Program::Agent.find("no.such.thing").is_none());
+        assert_eq!(Program::Agent.nearest("slot.nam"), "slot.name");
+        assert_eq!(Program::Agent.nearest("table.includ.list"), "table.include.list");
     }
 }
