@@ -862,11 +862,13 @@ fn versions_of_tls_and_the_servers_owner_are_what_is_asked_for() {
             .start();
         running.wait_streaming();
         let sql = format!(
-            "SELECT string_agg(s.version, ' ') FROM pg_stat_activity a JOIN pg_stat_ssl s \
-             USING (pid) WHERE a.application_name = '{slot}'"
+            "SELECT string_agg(DISTINCT a.backend_type || ' ' || s.version, ', ') \
+             FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) \
+             WHERE a.application_name = '{slot}'"
         );
         let both = server.postgres.query_one("postgres", &sql);
-        assert_eq!(both, Some(format!("{found} {found}")), "{more}");
+        let expected = format!("client backend {found}, walsender {found}");
+        assert_eq!(both, Some(expected), "{more}");
         running.terminate().expect(0, &[]);
         server.postgres.execute("postgres", &format!("SELECT pg_drop_replication_slot('{slot}')"));
     };
