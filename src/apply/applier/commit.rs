@@ -24,6 +24,17 @@ use crate::table::TableName;
 /// A row of the batch by its key, and where what it lacks may be found.
 type Wanted = (Box<[u8]>, Base);
 
+/// A row of the warehouse as it was before a position.
+#[derive(Clone, Debug)]
+enum BaseRow {
+    /// With these values.
+    There(Vec<Cell>),
+    /// What is there is not older.
+    Overtaken,
+    /// There is none.
+    Unknown,
+}
+
 /// What a batch holds beside records.
 struct Beside {
     state: Vec<(String, Option<String>)>,
@@ -272,34 +283,56 @@ impl Applier {
         for (table, wanted) in by_table {
             let bases: Vec<Base> = wanted.iter().map(|(_, base)| base.clone()).collect();
             let found = self.base_rows(&table, &bases)?;
-            for ((key, _), cells) in wanted.iter().zip(found) {
-                if let Some(cells) = cells {
-                    self.batch.fill(&table, key, &cells);
+            for ((key, base), found) in wanted.iter().zip(found) {
+                match found {
+                    BaseRow::There(cells) => self.batch.fill(&table, key, &cells),
+                    BaseRow::Overtaken => self.fill_after_delete(&table, key, base)?,
+                    BaseRow::Unknown => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// Rows of the warehouse as they were before a position.
-    fn base_rows(
+    /// The delete half of a key change was applied before this batch: what it has put aside is
+    /// there, or the create half was applied too, and its row has the values.
+    fn fill_after_delete(
         &mut self,
         table: &TableName,
-        bases: &[Base],
-    ) -> Result<Vec<Option<Vec<Cell>>>, ApplyError> {
-        let nothing = vec![None; bases.len()];
+        key: &[u8],
+        base: &Base,
+    ) -> Result<(), ApplyError> {
+        let Some(target) = self.batch.target(table).cloned() else { return Ok(()) };
+        let Some(mut cells) = self.batch.cells(table, key).map(<[Cell]>::to_vec) else {
+            return Ok(());
+        };
+        if let Some(moved) = self.warehouse.moved(target.id, base.before)? {
+            self.fill_from(&moved, &target, &mut cells);
+            self.moved_taken.push((target.id, base.before));
+            self.batch.fill(table, key, &cells);
+        } else if self.is_row_there(&target, &cells, base.before)? {
+            self.batch.keep_what_is_there(table, key);
+        }
+        Ok(())
+    }
+
+    /// Rows of the warehouse as they were before a position.
+    fn base_rows(&mut self, table: &TableName, bases: &[Base]) -> Result<Vec<BaseRow>, ApplyError> {
+        let nothing = vec![BaseRow::Unknown; bases.len()];
         let Some(target) = self.batch.target(table).cloned() else { return Ok(nothing) };
-        if matches!(self.before.get(table), Some(None)) {
+        if self.is_new(table) {
             return Ok(nothing);
         }
         let stored: Target = self.stored_target(&target);
         let floor = self.tables.get(table).and_then(|known| known.floor);
         let keys: Vec<Vec<Cell>> = bases.iter().map(|base| base.key.clone()).collect();
         let rows = self.warehouse.rows(&stored, &keys, &mut self.batch.texts)?;
-        let usable = rows.into_iter().zip(bases).map(|(row, base)| {
-            let row = row?;
-            let counts = row.position < base.before && floor.is_none_or(|at| row.position > at);
-            row.cells.filter(|_| counts)
+        let usable = rows.into_iter().zip(bases).map(|(row, base)| match row {
+            Some(row) if row.position >= base.before => BaseRow::Overtaken,
+            Some(row) if floor.is_none_or(|at| row.position > at) => {
+                row.cells.map_or(BaseRow::Unknown, BaseRow::There)
+            }
+            _ => BaseRow::Unknown,
         });
         Ok(usable.collect())
     }
@@ -318,13 +351,18 @@ impl Applier {
                 continue;
             }
             let mut cells = row.cells;
-            if let Some(base) = row.base.filter(|_| cells.contains(&Cell::Missing))
-                && let Some(Some(found)) = self.base_rows(&table, &[base])?.pop()
-            {
-                for (cell, found) in cells.iter_mut().zip(found) {
-                    if *cell == Cell::Missing {
-                        *cell = found;
+            if let Some(base) = row.base.filter(|_| cells.contains(&Cell::Missing)) {
+                match self.base_rows(&table, &[base])?.pop() {
+                    Some(BaseRow::There(found)) => {
+                        for (cell, found) in cells.iter_mut().zip(found) {
+                            if *cell == Cell::Missing {
+                                *cell = found;
+                            }
+                        }
                     }
+                    // It comes again: what it had put aside is there, or was taken.
+                    Some(BaseRow::Overtaken) => continue,
+                    Some(BaseRow::Unknown) | None => {}
                 }
             }
             let text = |cell: Cell| {

@@ -73,7 +73,7 @@ impl Applier {
         matches!(self.before.get(table), Some(None))
     }
 
-    fn fill_from(&mut self, moved: &Moved, target: &Target, cells: &mut [Cell]) {
+    pub(super) fn fill_from(&mut self, moved: &Moved, target: &Target, cells: &mut [Cell]) {
         for (column, cell) in target.columns.iter().zip(cells) {
             if *cell != Cell::Missing {
                 continue;
@@ -90,7 +90,7 @@ impl Applier {
     }
 
     /// Whether the warehouse has this change of the row, or a later one.
-    fn is_row_there(
+    pub(super) fn is_row_there(
         &mut self,
         target: &Target,
         cells: &[Cell],

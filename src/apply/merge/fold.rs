@@ -327,6 +327,19 @@ impl Batch {
         }
     }
 
+    /// The cells of a row of this batch.
+    pub fn cells(&self, table: &TableName, key: &[u8]) -> Option<&[Cell]> {
+        Some(&self.tables.get(table)?.rows.get(key)?.cells)
+    }
+
+    /// A row of this batch began before it: what it lacks stays as the warehouse has it.
+    pub fn keep_what_is_there(&mut self, table: &TableName, key: &[u8]) {
+        let row = self.tables.get_mut(table).and_then(|batch| batch.rows.get_mut(key));
+        if let Some(change) = row {
+            change.is_fresh = false;
+        }
+    }
+
     /// The target of a table that this batch touches.
     pub fn target(&self, table: &TableName) -> Option<&Arc<Target>> {
         self.tables.get(table).map(|batch| &batch.target)
