@@ -19,6 +19,8 @@ mod sink;
 mod epochs;
 #[path = "sink_made/letters.rs"]
 mod letters;
+#[path = "sink_made/watermarks.rs"]
+mod watermarks;
 
 use sink::SinkOptions;
 use sink::Store;

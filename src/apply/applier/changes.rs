@@ -314,8 +314,7 @@ impl Applier {
         let Some(known) = name.and_then(|name| self.tables.get(&name)) else {
             return Ok(Pushed::Taken);
         };
-        let owned = self.owned.get(partition);
-        if owned.and_then(|owned| owned.watermark).is_some_and(|mark| position <= mark) {
+        if self.is_below_watermark(partition, position) {
             return Ok(Pushed::Taken);
         }
         let target = Arc::clone(&known.target);

@@ -188,6 +188,7 @@ impl Applier {
         self.dead_letters.clear();
         self.parked_here.clear();
         self.parked_asked = false;
+        self.relied_on.clear();
         self.dead_letters_done.clear();
         self.moved_taken.clear();
         self.state.clear();

@@ -13,6 +13,7 @@ mod record;
 mod row;
 mod tables;
 mod waiting;
+mod watermarks;
 
 pub use epochs::WholeRead;
 pub use record::Header;
@@ -150,6 +151,10 @@ pub struct Applier {
     /// Prefixes that are known not to come from the warehouse itself.
     strangers: HashSet<String>,
     partition_counts: HashMap<Arc<str>, i32>,
+    /// Epochs below which watermarks of a topic do not count, because its partitions were others.
+    void_below: HashMap<Arc<str>, u64>,
+    /// Topics of records that the batch has left out by a watermark.
+    relied_on: HashSet<Arc<str>>,
     /// The same before the batch.
     owned_before: HashMap<Partition, Owned>,
     /// Keys whose records wait among the dead letters.
@@ -197,6 +202,8 @@ impl Applier {
             owned: HashMap::new(),
             strangers: HashSet::new(),
             partition_counts: HashMap::new(),
+            void_below: HashMap::new(),
+            relied_on: HashSet::new(),
             owned_before: HashMap::new(),
             parked: HashSet::new(),
             parked_here: Vec::new(),
@@ -255,9 +262,11 @@ impl Applier {
             self.warehouse.claim(&self.settings.group, &named)?
         };
         let mut marks: HashMap<(String, i32), Position> = HashMap::new();
-        for topic in named.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
-            for (partition, position) in self.warehouse.watermarks(topic)? {
-                marks.insert((topic.clone(), partition), position);
+        for topic in partitions.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
+            let of_topic = self.warehouse.watermarks(topic)?;
+            self.void_if_shared_anew(topic, &of_topic)?;
+            for (partition, position) in of_topic {
+                marks.insert((topic.to_string(), partition), position);
             }
         }
         for claim in &claims {
@@ -404,32 +413,6 @@ impl Applier {
         });
         self.done.dead_letters += 1;
         Ok(())
-    }
-
-    /// The second layer: a partition brings nothing new at or below its watermark. Debezium's own
-    /// order has ties, so that an equal position may be another change.
-    fn is_done_before(
-        &self,
-        event: &Event<'_>,
-        target: &Target,
-        (is_ours, is_read): (bool, bool),
-    ) -> bool {
-        if is_read && target.is_keyed() {
-            return false;
-        }
-        let owned = self.owned.get(event.partition);
-        let Some(mark) = owned.and_then(|owned| owned.watermark) else { return false };
-        if self.settings.broken.without_watermark {
-            return false;
-        }
-        if is_ours { event.position <= mark } else { event.position < mark }
-    }
-
-    fn raise_watermark(&mut self, event: &Event<'_>) {
-        self.remember(event.partition);
-        if let Some(owned) = self.owned.get_mut(event.partition) {
-            owned.watermark = owned.watermark.max(Some(event.position));
-        }
     }
 
     /// Changes what is known of a table, and stores it with the batch.

@@ -124,7 +124,7 @@ impl Applier {
             let ours = self.owned.get(&(topic.clone(), partition));
             let stored = stored.iter().find(|(number, _)| *number == partition);
             let mark = ours.and_then(|owned| owned.watermark).max(stored.map(|(_, mark)| *mark));
-            mark.is_some_and(|mark| mark > position)
+            mark.is_some_and(|mark| mark > position && self.counts(topic, mark))
         };
         Ok((0..count).filter(|partition| *partition != event.record.partition).all(passed))
     }

@@ -389,6 +389,7 @@ impl<'a> BatchLoop<'a> {
         if !self.applier.has_pending() {
             return Ok(());
         }
+        self.check_partitions()?;
         if self.settings.broken.offsets_first {
             let offsets: Vec<_> = self.applied.iter().map(|(p, at)| (p.clone(), *at)).collect();
             self.consumer.show_offsets(&offsets, true);
@@ -405,6 +406,21 @@ impl<'a> BatchLoop<'a> {
         self.around.health.set_ready("warehouse", Ok(()));
         self.around.health.set_phase("applying");
         Ok(())
+    }
+
+    /// What a watermark has told is right only while a key's records stay in one partition. Who
+    /// sends to another one knows of it before us, so that it is asked for after the records have
+    /// come.
+    fn check_partitions(&self) -> Result<(), ApplyError> {
+        if !self.applier.relies_on_watermarks() {
+            return Ok(());
+        }
+        match self.applier.shared_anew(&self.consumer.partition_counts()?) {
+            None => Ok(()),
+            Some(topic) => Err(ApplyError::Unreachable {
+                message: format!("topic {topic} has got another number of partitions"),
+            }),
+        }
     }
 
     /// For tests: the process ends here without a word.

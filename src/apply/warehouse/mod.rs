@@ -138,6 +138,19 @@ pub trait Warehouse: Send {
     /// The warehouse cannot be asked.
     fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError>;
 
+    /// Stores how many partitions a topic has. If they were others, watermarks of epochs below
+    /// `below` do not count any more. Gives the epoch below which they do not.
+    ///
+    /// # Errors
+    ///
+    /// The warehouse cannot be asked.
+    fn note_partitions(
+        &mut self,
+        topic: &str,
+        count: i32,
+        below: u64,
+    ) -> Result<u64, WarehouseError>;
+
     /// Rows by key, each with its position and its values; their texts are appended to `texts`.
     /// `None` for a key of which nothing is known. Keys have the cells of the key's columns, in the
     /// order of [`Target::key`].

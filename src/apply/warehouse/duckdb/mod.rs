@@ -200,6 +200,15 @@ impl Warehouse for DuckDb {
         state::watermarks(self.connection()?, topic)
     }
 
+    fn note_partitions(
+        &mut self,
+        topic: &str,
+        count: i32,
+        below: u64,
+    ) -> Result<u64, WarehouseError> {
+        state::note_partitions(self.connection()?, topic, (count, below))
+    }
+
     fn rows(
         &mut self,
         target: &Target,

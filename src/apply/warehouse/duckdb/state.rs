@@ -30,6 +30,7 @@ const TABLES: &[(&str, &str)] = &[
         "\"group\" VARCHAR, topic VARCHAR, partition INTEGER, next_offset BIGINT, fence BIGINT",
     ),
     ("watermarks", "topic VARCHAR, partition INTEGER, position VARCHAR"),
+    ("topics", "topic VARCHAR, partitions INTEGER, void_below BIGINT"),
     (
         "tables",
         "id BIGINT, schema VARCHAR, name VARCHAR, prefix VARCHAR, generation UBIGINT, \
@@ -219,6 +220,30 @@ pub(super) fn watermarks(
         Ok::<(), WarehouseError>(())
     })?;
     Ok(watermarks)
+}
+
+/// Stores how many partitions a topic has; gives the epoch below which watermarks do not count.
+pub(super) fn note_partitions(
+    connection: &Connection,
+    topic: &str,
+    (count, below): (i32, u64),
+) -> Result<u64, WarehouseError> {
+    let (topics, topic) = (ours("topics"), literal(topic));
+    transaction(connection, || {
+        connection.execute(&format!(
+            "INSERT INTO {topics} SELECT {topic}, {count}, 0 \
+             WHERE NOT EXISTS (SELECT 1 FROM {topics} WHERE topic = {topic});\n\
+             UPDATE {topics} SET partitions = {count}, void_below = greatest(void_below, {below}) \
+             WHERE topic = {topic} AND partitions <> {count}"
+        ))?;
+        let mut stored = 0;
+        let query = format!("SELECT void_below FROM {topics} WHERE topic = {topic}");
+        connection.each(&query, |row| {
+            stored = row.integer(0).unwrap_or_default();
+            Ok::<(), Fault>(())
+        })?;
+        Ok(u64::try_from(stored).unwrap_or_default())
+    })
 }
 
 /// Values that were put aside.

@@ -270,6 +270,18 @@ impl Warehouse for PostgresWarehouse {
         rows.iter().map(|row| Ok((row.get(0), parse_position(row.get::<_, &str>(1))?))).collect()
     }
 
+    fn note_partitions(
+        &mut self,
+        topic: &str,
+        count: i32,
+        below: u64,
+    ) -> Result<u64, WarehouseError> {
+        let below = i64::try_from(below).unwrap_or(i64::MAX);
+        let rows = self.query(state::NOTE_PARTITIONS, &[&topic, &count, &below])?;
+        let stored: i64 = rows.first().map_or(0, |row| row.get(0));
+        Ok(u64::try_from(stored).unwrap_or_default())
+    }
+
     fn rows(
         &mut self,
         target: &Target,

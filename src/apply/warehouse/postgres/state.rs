@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS _cdc.offsets (
 CREATE TABLE IF NOT EXISTS _cdc.watermarks (
     topic text, partition integer, position text COLLATE "C" NOT NULL,
     PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS _cdc.topics (
+    topic text PRIMARY KEY, partitions integer NOT NULL, void_below bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _cdc.moved (
     table_id bigint, position text COLLATE "C", values json NOT NULL,
     PRIMARY KEY (table_id, position));
@@ -34,6 +36,12 @@ pub(super) const CLAIM: &str = "INSERT INTO _cdc.offsets AS o (\"group\", topic,
     fence) SELECT $1, k.topic, k.partition, 1 FROM unnest($2::text[], $3::int[]) AS k(topic, \
     partition) ORDER BY k.topic, k.partition ON CONFLICT (\"group\", topic, partition) DO UPDATE \
     SET fence = o.fence + 1 RETURNING o.topic, o.partition, o.next_offset, o.fence";
+
+/// Stores how many partitions a topic has; gives the epoch below which watermarks do not count.
+pub(super) const NOTE_PARTITIONS: &str = "INSERT INTO _cdc.topics AS t VALUES ($1, $2, 0) ON \
+    CONFLICT (topic) DO UPDATE SET partitions = EXCLUDED.partitions, void_below = CASE WHEN \
+    t.partitions = EXCLUDED.partitions THEN t.void_below ELSE GREATEST(t.void_below, $3) END \
+    RETURNING void_below";
 
 /// Stores offsets whose fences still hold.
 pub(super) const STORE_OFFSETS: &str = "UPDATE _cdc.offsets AS o SET next_offset = k.next FROM \

@@ -7,6 +7,7 @@ use futures_executor::block_on;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
+use rdkafka::admin::NewPartitions;
 use rdkafka::admin::NewTopic;
 use rdkafka::admin::ResourceSpecifier;
 use rdkafka::admin::TopicReplication;
@@ -39,6 +40,23 @@ impl Kafka {
         let wanted = usize::try_from(partitions).expect("partitions are counted from 1");
         process::wait_until(TIMEOUT, "the topic to be in the metadata", || {
             self.topics().get(name) == Some(&wanted)
+        });
+    }
+
+    /// Gives a topic more partitions and waits until the metadata has them.
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn grow_topic(&self, name: &str, partitions: usize) {
+        let wanted = NewPartitions::new(name, partitions);
+        let results = block_on(self.admin().create_partitions([&wanted], &admin_options()));
+        for result in results.expect("the broker answers") {
+            result.unwrap_or_else(|(topic, code)| panic!("{topic} does not grow: {code}"));
+        }
+        process::wait_until(TIMEOUT, "the partitions to be in the metadata", || {
+            self.topics().get(name) == Some(&partitions)
         });
     }
 
