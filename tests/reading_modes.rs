@@ -335,32 +335,51 @@ fn wait_until_waited_for(case: &Case, transaction: &str) {
 }
 
 #[test]
-fn a_slot_is_not_kept_whose_creation_missed_changes_of_tables() {
+fn a_slot_knows_the_changes_of_tables_that_its_creation_missed() {
     let case = Case::alone("missed");
     case.execute("CREATE TABLE u (id int PRIMARY KEY); CREATE TABLE x (id int PRIMARY KEY)");
-    let (mut earlier, first) = begun(&case);
+    let commit = |client: &mut Client| client.batch_execute("COMMIT").unwrap();
+    let (mut first, number) = begun(&case);
     let mut agent = case.spawn(&[]);
-    wait_until_waited_for(&case, &first);
+    wait_until_waited_for(&case, &number);
     // What this one does to the catalogs, the slot's decoding would never learn.
-    let (mut changes, second) = begun(&case);
+    let (mut changes, number) = begun(&case);
     changes.batch_execute("ALTER TABLE t ADD COLUMN w text; TRUNCATE u").unwrap();
-    earlier.batch_execute("COMMIT").unwrap();
-    wait_until_waited_for(&case, &second);
-    let (mut later, _) = begun(&case);
-    later.batch_execute("INSERT INTO x VALUES (1)").unwrap();
-    changes.batch_execute("COMMIT").unwrap();
-    let given_up = "changes to table public.t, table public.u that committed while it was being";
+    commit(&mut first);
+    wait_until_waited_for(&case, &number);
+    let (mut second, number) = begun(&case);
+    second.batch_execute("INSERT INTO x VALUES (1)").unwrap();
+    commit(&mut changes);
+    let given_up = "changed=\"table public.t, table public.u\"";
     process::wait_until(PATIENCE, "the slot to be given up", || agent.log().contains(given_up));
-    later.batch_execute("COMMIT").unwrap();
+    // The temporary slot waits twice, and then the slot itself meets the same again.
+    wait_until_waited_for(&case, &number);
+    let (mut third, number) = begun(&case);
+    commit(&mut second);
+    wait_until_waited_for(&case, &number);
+    let (mut fourth, number) = begun(&case);
+    commit(&mut third);
+    wait_until_waited_for(&case, &number);
+    let (mut changes, number) = begun(&case);
+    changes.batch_execute("ALTER TABLE t ADD COLUMN z text; TRUNCATE u").unwrap();
+    commit(&mut fourth);
+    wait_until_waited_for(&case, &number);
+    let (mut fifth, _) = begun(&case);
+    fifth.batch_execute("INSERT INTO x VALUES (2)").unwrap();
+    commit(&mut changes);
     case.wait_until_streaming();
+    commit(&mut fifth);
     case.execute("INSERT INTO u VALUES (2)");
-    case.execute("INSERT INTO t VALUES (3, 'c', 'seen')");
+    case.execute("INSERT INTO t VALUES (3, 'c', 'seen', 'too')");
     process::wait_until(PATIENCE, "the last record", || case.records().len() >= 3);
     assert!(agent.terminate(PATIENCE).success());
     assert_eq!(case.records(), said(&[("r", 1, 1), ("r", 1, 2), ("c", 1, 3)]));
     let values = case.values();
     let last = values.iter().rfind(|record| record["topic"] == "p.public.t").unwrap();
-    assert_eq!(last["value"]["after"]["w"], "seen");
+    let row = &last["value"]["after"];
+    assert_eq!((row["w"].as_str(), row["z"].as_str()), (Some("seen"), Some("too")));
+    let slots = case.server.query_one(case.name, "SELECT count(*)::text FROM pg_replication_slots");
+    assert_eq!(slots.as_deref(), Some("1"));
 }
 
 #[test]

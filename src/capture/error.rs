@@ -108,7 +108,6 @@ fn source_disposition(error: &SourceError) -> Disposition {
         | SourceError::Closed { .. }
         | SourceError::Decode { .. }
         | SourceError::SlotInUse { .. }
-        | SourceError::CatalogChanged { .. }
         | SourceError::Server { .. } => Disposition::Reconnect,
         SourceError::Internal { .. } => Disposition::Bug,
         SourceError::Permission { hint, .. } => {

@@ -12,6 +12,7 @@ use crate::capture::postgres::slot::CreatedSlot;
 use crate::capture::read::Reader;
 use crate::capture::snapshot;
 use crate::lsn::Lsn;
+use crate::table::quote_literal;
 use crate::time::UnixMicros;
 
 /// A transaction that holds a snapshot as long as it lives.
@@ -81,20 +82,19 @@ impl Reader<'_> {
     /// A snapshot of its own, exact at a position of the log: that of a temporary slot.
     pub(super) fn temporary_snapshot(&self) -> Result<(Parent, Lsn), CaptureError> {
         let mut connection = Connection::open(&self.session.settings.source, Purpose::Replication)?;
-        let name = format!("cdc_agent_tmp_{}_{}", std::process::id(), UnixMicros::now().0);
-        let created = self.create_slot(&mut connection, &name, true)?;
+        let created = self.create_slot(&mut connection, &temporary_name(), true)?;
         let parent = self.parent(&created)?;
         connection.close();
         Ok((parent, created.consistent_point))
     }
 
-    /// The session's slot, created while no table, type or publication changed.
+    /// The session's slot, whose decoding knows all that the snapshot shows.
     ///
     /// While a slot is being created the server waits for running transactions, and what those that
     /// began and committed meanwhile did to its catalogs is not known to whoever decodes from the
     /// slot's first position: columns would lack, or the stream could not be decoded at all ("could
-    /// not map filenumber"). The snapshot that comes with the slot holds their work; so a slot whose
-    /// snapshot shows such work is given up, and the next session creates another one.
+    /// not map filenumber"). The snapshot that comes with the slot shows their work: then the slot
+    /// is created once more, [witnessed](Reader::create_witnessed_slot).
     pub(super) fn create_sound_slot(
         &self,
         connection: &mut Connection,
@@ -110,8 +110,38 @@ impl Reader<'_> {
         if changed.is_empty() {
             return Ok((created, parent));
         }
+        drop(parent);
+        tracing::info!(
+            slot = name,
+            changed = changed.join(", "),
+            "what is decoded changed while the slot was being created; it is created again, \
+             beside a temporary one that sees such changes"
+        );
         slot::drop_slot(self.sql, name)?;
-        Err(SourceError::CatalogChanged { slot: name.clone(), objects: changed }.into())
+        self.create_witnessed_slot(connection)
+    }
+
+    /// The session's slot, created while another one decodes. The server keeps what that one knows
+    /// of the catalogs at each list of running transactions in the log, and decoding from the
+    /// slot's first position begins with it instead of gathering it anew.
+    ///
+    /// Source: PostgreSQL 18, `src/backend/replication/logical/snapbuild.c`.
+    fn create_witnessed_slot(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(CreatedSlot, Parent), CaptureError> {
+        let mut witness = Connection::open(&self.session.settings.source, Purpose::Replication)?;
+        let witness_name = temporary_name();
+        self.create_slot(&mut witness, &witness_name, true)?;
+        let created = self.create_slot(connection, &self.session.settings.slot, false)?;
+        let parent = self.parent(&created)?;
+        witness.query(&format!(
+            "SELECT pg_replication_slot_advance({}, {})",
+            quote_literal(&witness_name),
+            quote_literal(&created.consistent_point.to_string())
+        ))?;
+        witness.close();
+        Ok((created, parent))
     }
 
     /// Takes over an exported snapshot into a transaction that holds it.
@@ -126,6 +156,11 @@ impl Reader<'_> {
         let time = UnixMicros(row.get(2));
         Ok(Parent { name: row.get(0), text: row.get(1), time, sql })
     }
+}
+
+/// A name for a slot that goes with its session.
+fn temporary_name() -> String {
+    format!("cdc_agent_tmp_{}_{}", std::process::id(), UnixMicros::now().0)
 }
 
 /// What of the catalogs that decoding looks at was written by transactions from this one on, for

@@ -41,13 +41,6 @@ pub enum SourceError {
         /// given up yet.
         ours: bool,
     },
-    /// Catalogs changed while a slot was being created, so it cannot be trusted and was dropped.
-    CatalogChanged {
-        /// The slot.
-        slot: String,
-        /// What changed.
-        objects: Vec<String>,
-    },
     /// The server refused a command for a reason that may pass.
     Server {
         /// What was going on.
@@ -96,10 +89,6 @@ impl SourceError {
             SourceError::Permission { hint, .. }
             | SourceError::Configuration { hint, .. }
             | SourceError::Unreachable { hint, .. } => Some(hint),
-            SourceError::CatalogChanged { .. } => Some(
-                "nothing if it is created soon; otherwise let what creates, alters or truncates \
-                 tables pause",
-            ),
             SourceError::SlotInUse { .. } => Some("stop it first, or use another slot (--slot)"),
             SourceError::Closed { .. }
             | SourceError::Decode { .. }
@@ -151,12 +140,6 @@ impl fmt::Display for SourceError {
             SourceError::SlotInUse { slot, holder, .. } => {
                 write!(formatter, "replication slot \"{slot}\" is in use by {holder}")
             }
-            SourceError::CatalogChanged { slot, objects } => write!(
-                formatter,
-                "slot \"{slot}\" was dropped at once, because changes to {} that committed while it \
-                 was being created would be missing from PostgreSQL's decoding",
-                objects.join(", ")
-            ),
             SourceError::Server { during, error } => {
                 write!(formatter, "PostgreSQL refused while {during}: {error}")
             }
