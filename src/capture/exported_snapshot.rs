@@ -171,33 +171,33 @@ fn changed_since(
     publication: &str,
 ) -> Result<Vec<String>, SourceError> {
     let schemas = if sql.server_version() >= 150_000 {
-        "UNION ALL SELECT n.xmin, 'publication ' || p.pubname FROM pg_publication_namespace n \
+        "UNION ALL SELECT n.xmin, 'publication', p.oid FROM pg_publication_namespace n \
          JOIN pg_publication p ON p.oid = n.pnpubid WHERE p.pubname = $2"
     } else {
         ""
     };
     let rows = sql.query(
         &format!(
-            "WITH relations AS (\
-             SELECT oid, xmin, format('table %s', oid::regclass) AS name FROM pg_class \
+            "WITH relations AS (SELECT oid, xmin FROM pg_class \
              WHERE oid >= 16384 AND relpersistence = 'p' AND relkind IN ('r', 'p', 'm', 't')), \
-             written (transaction, name) AS (\
-             SELECT xmin, name FROM relations \
-             UNION ALL SELECT a.xmin, r.name FROM pg_attribute a JOIN relations r \
+             written (transaction, kind, object) AS (\
+             SELECT xmin, 'table', oid FROM relations \
+             UNION ALL SELECT a.xmin, 'table', r.oid FROM pg_attribute a JOIN relations r \
              ON r.oid = a.attrelid \
-             UNION ALL SELECT i.xmin, r.name FROM pg_index i JOIN relations r \
+             UNION ALL SELECT i.xmin, 'table', r.oid FROM pg_index i JOIN relations r \
              ON r.oid = i.indrelid WHERE i.indisprimary OR i.indisreplident \
-             UNION ALL SELECT xmin, format('type %s', enumtypid::regtype) FROM pg_enum \
-             UNION ALL SELECT xmin, format('type %s', oid::regtype) FROM pg_type \
+             UNION ALL SELECT xmin, 'type', enumtypid FROM pg_enum \
+             UNION ALL SELECT xmin, 'type', oid FROM pg_type \
              WHERE oid >= 16384 AND typrelid = 0 AND typelem = 0 \
-             UNION ALL SELECT xmin, 'schema ' || nspname FROM pg_namespace \
+             UNION ALL SELECT xmin, 'schema', oid FROM pg_namespace \
              WHERE nspname NOT LIKE 'pg\\_%' \
-             UNION ALL SELECT xmin, 'publication ' || pubname FROM pg_publication \
-             WHERE pubname = $2 \
-             UNION ALL SELECT r.xmin, 'publication ' || p.pubname FROM pg_publication_rel r \
+             UNION ALL SELECT xmin, 'publication', oid FROM pg_publication WHERE pubname = $2 \
+             UNION ALL SELECT r.xmin, 'publication', p.oid FROM pg_publication_rel r \
              JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $2 {schemas}) \
-             SELECT DISTINCT name FROM written \
-             WHERE age(transaction) <= age($1::text::xid) ORDER BY name LIMIT 5"
+             SELECT DISTINCT kind || ' ' || CASE kind WHEN 'table' THEN object::regclass::text \
+             WHEN 'type' THEN object::regtype::text WHEN 'schema' THEN object::regnamespace::text \
+             ELSE $2 END FROM written \
+             WHERE age(transaction) <= age($1::text::xid) ORDER BY 1 LIMIT 5"
         ),
         &[&transaction, &publication],
     )?;
