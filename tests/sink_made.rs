@@ -142,6 +142,26 @@ fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
 }
 
 #[test]
+fn a_value_that_was_never_received_is_missing_under_a_new_key_too() {
+    for kind in KINDS {
+        for records in ["100000", "1"] {
+            let made = Play::new(&format!("never_{records}"), kind, 1);
+            let options = made.options.clone().set("batch.records", records);
+            made.send(&[arrive("1:20:0:1", &row(5, "a", LEFT_OUT))]);
+            options.once();
+            made.send(&[
+                leave("1:30:0:0", &row(5, "", "")),
+                arrive("1:30:0:1", &row(6, "b", LEFT_OUT)),
+            ]);
+            options.once();
+            assert_eq!(made.rows(), ["6 b -"], "{kind:?}");
+            let marked = "SELECT CAST(_cdc_incomplete AS text) FROM made.items";
+            assert!(made.one(marked).contains("big"), "{kind:?}, {records} at once");
+        }
+    }
+}
+
+#[test]
 fn a_truncate_is_the_first_record_of_its_table() {
     for kind in KINDS {
         let made = Play::new("truncate_first", kind, 2);
@@ -227,6 +247,34 @@ fn a_row_that_goes_in_the_batch_of_its_last_values_keeps_them_under_soft() {
         assert_eq!(made.rows(), expected, "{kind:?}: nothing of a deleted row comes back");
         assert_eq!(made.one(&format!("{ids} NOT _cdc_deleted")), "1,3", "{kind:?}");
         assert_eq!(made.one(&format!("{ids} _cdc_incomplete IS NOT NULL")), "1", "{kind:?}");
+    }
+}
+
+#[test]
+fn soft_deletes_begin_and_end_while_the_table_is_there() {
+    for kind in KINDS {
+        let made = Play::new("soft_later", kind, 2);
+        let soft = made.options.clone().set("delete.mode", "soft");
+        made.apply(&[
+            create("1:10:0:0", &row(1, "a", "x")),
+            create("1:11:0:0", &row(2, "b", "y")),
+            create("1:12:0:0", &row(3, "c", "z")),
+            delete("1:20:0:0", &row(2, "", "")),
+        ]);
+        // An older change of the row that is gone, from a partition that is behind.
+        let late = || create("1:15:0:0", &row(2, "late", "")).to(1);
+        made.send(&[delete("1:30:0:0", &row(1, "", "")), late()]);
+        soft.once();
+        assert_eq!(made.rows(), ["1 a x", "3 c z"], "{kind:?}");
+        let gone = "SELECT string_agg(CAST(id AS text), ',') FROM made.items WHERE _cdc_deleted";
+        assert_eq!(made.one(gone), "1", "{kind:?}");
+        made.store.execute("DELETE FROM _cdc.watermarks");
+        made.apply(&[
+            update("1:40:0:0", &row(3, "c2", "z")),
+            update("1:25:0:0", &row(1, "late", "")).to(1),
+            late(),
+        ]);
+        assert_eq!(made.rows(), ["3 c2 z"], "{kind:?}: what was marked is gone");
     }
 }
 

@@ -12,11 +12,13 @@ use crate::apply::merge::Cell;
 use crate::apply::merge::Plan;
 use crate::apply::merge::RowPlan;
 use crate::apply::merge::TableChange;
+use crate::apply::merge::TableId;
 use crate::apply::merge::TablePlan;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
 use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::BrokenRules;
+use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
@@ -37,6 +39,8 @@ const COPY_CHUNK: usize = 64 * 1024;
 pub(super) struct Load<'a> {
     pub(super) client: &'a Client,
     pub(super) stages: &'a mut HashSet<String>,
+    /// Tables that are as the mode of deletes wants them.
+    pub(super) fitting: &'a mut HashSet<TableId>,
     pub(super) plan: &'a Plan,
     pub(super) delete_mode: DeleteMode,
     pub(super) broken: BrokenRules,
@@ -106,6 +110,10 @@ impl Load<'_> {
         if !sql.is_empty() {
             self.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
         }
+        if !self.fitting.contains(&plan.target.id) {
+            fit(self.client, &plan.target, self.delete_mode).await?;
+            self.fitting.insert(plan.target.id);
+        }
         if plan.empty && !created {
             self.execute(&statements.empty()).await?;
         }
@@ -158,7 +166,7 @@ impl Load<'_> {
                 deleted += self.execute(&statements.upsert(kind)).await?;
             }
         }
-        if upserted > 0 && buries {
+        if (upserted > 0 || deleted > 0) && !self.broken.without_tombstones {
             self.execute(&statements.forget_tombstones()).await?;
         }
         if has(GONE) {
@@ -236,6 +244,28 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes a table fit the mode of deletes, which may have been another before.
+pub(super) async fn fit(
+    client: &Client,
+    target: &Target,
+    mode: DeleteMode,
+) -> Result<(), WarehouseError> {
+    if !target.is_keyed() {
+        return Ok(());
+    }
+    let marks = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND \
+                 attname = $2 AND NOT attisdropped)";
+    let row = client.query_one(marks, &[&target.table.quoted(), &DELETED_COLUMN]).await;
+    let has_marks: bool = row.map_err(|error| failed(&error))?.get(0);
+    let statements = Statements::new(target, mode);
+    let sql = match (mode, has_marks) {
+        (DeleteMode::Soft, false) => statements.add_marks(),
+        (DeleteMode::Hard, true) => statements.remove_marked(),
+        (DeleteMode::Soft, true) | (DeleteMode::Hard, false) => return Ok(()),
+    };
+    client.batch_execute(&sql).await.map_err(|error| failed(&error))
 }
 
 fn kind_of(row: &RowPlan, mode: DeleteMode) -> &'static str {

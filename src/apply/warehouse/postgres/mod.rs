@@ -26,6 +26,7 @@ use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
 use crate::apply::merge::TableId;
 use crate::apply::merge::Target;
+use crate::apply::merge::TargetColumn;
 use crate::apply::merge::Texts;
 use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::BrokenRules;
@@ -68,6 +69,8 @@ pub struct PostgresWarehouse {
 struct Session {
     client: Arc<Client>,
     stages: HashSet<String>,
+    /// Tables that are as the mode of deletes wants them.
+    fitting: HashSet<TableId>,
 }
 
 impl PostgresWarehouse {
@@ -118,8 +121,26 @@ impl PostgresWarehouse {
             );
             client.batch_execute(&create).await.map_err(|error| failed(&error))
         })?;
-        self.session = Some(Session { client: Arc::clone(&client), stages: HashSet::new() });
+        self.session = Some(Session {
+            client: Arc::clone(&client),
+            stages: HashSet::new(),
+            fitting: HashSet::new(),
+        });
         Ok(client)
+    }
+
+    /// Before a table is asked for rows that are marked.
+    fn fit_for_soft(&mut self, target: &Target) -> Result<(), WarehouseError> {
+        let client = self.client()?;
+        let fits = |session: &Session| session.fitting.contains(&target.id);
+        if self.delete_mode == DeleteMode::Hard || self.session.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        self.runtime.block_on(load::fit(&client, target, self.delete_mode))?;
+        if let Some(session) = &mut self.session {
+            session.fitting.insert(target.id);
+        }
+        Ok(())
     }
 
     fn query(
@@ -299,6 +320,7 @@ impl Warehouse for PostgresWarehouse {
             .collect();
         let parameters: Vec<&(dyn ToSql + Sync)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        self.fit_for_soft(target)?;
         let rows = self.query(&Statements::new(target, self.delete_mode).select(), &parameters)?;
         let mut found: Vec<Option<StoredRow>> = vec![None; keys.len()];
         for row in rows {
@@ -306,11 +328,14 @@ impl Warehouse for PostgresWarehouse {
             let position = parse_position(row.get::<_, &str>(1))?;
             let gone: bool = row.get(2);
             let values: Vec<Option<&str>> = row.get(3);
+            let incomplete: Vec<&str> = row.get::<_, Option<_>>(4).unwrap_or_default();
             let cells = (!gone).then(|| {
-                let cell = |value: Option<&str>| {
-                    value.map_or(Cell::Null, |text| Cell::Text(texts.push(text.as_bytes())))
+                let cell = |(column, value): (&TargetColumn, Option<&str>)| match value {
+                    Some(text) => Cell::Text(texts.push(text.as_bytes())),
+                    None if incomplete.contains(&column.name.as_str()) => Cell::Missing,
+                    None => Cell::Null,
                 };
-                values.into_iter().map(cell).collect()
+                target.columns.iter().zip(values).map(cell).collect()
             });
             let at = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
             if let Some(place) = found.get_mut(at) {
@@ -337,12 +362,13 @@ impl Warehouse for PostgresWarehouse {
         let client = self.client()?;
         let (delete_mode, broken) = (self.delete_mode, self.broken);
         let Some(session) = &mut self.session else { return Ok(Loaded::default()) };
-        let stages = &mut session.stages;
-        let known = stages.clone();
+        let (stages, fitting) = (&mut session.stages, &mut session.fitting);
+        let known = (stages.clone(), fitting.clone());
         let result = self.runtime.block_on(async {
             client.batch_execute("BEGIN").await.map_err(|error| failed(&error))?;
             let loaded = Loaded::default();
-            let mut load = Load { client: &client, stages, plan, delete_mode, broken, loaded };
+            let client = &client;
+            let mut load = Load { client, stages, fitting, plan, delete_mode, broken, loaded };
             let result = load.run(group).await;
             let loaded = load.loaded;
             match result {
@@ -358,7 +384,7 @@ impl Warehouse for PostgresWarehouse {
             }
         });
         if result.is_err() {
-            session.stages = known;
+            (session.stages, session.fitting) = known;
         }
         result
     }

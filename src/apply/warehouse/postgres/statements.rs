@@ -193,7 +193,7 @@ impl<'a> Statements<'a> {
     }
 
     fn create_tombstones(&self) -> String {
-        if !self.target.is_keyed() || self.is_soft() {
+        if !self.target.is_keyed() {
             return String::new();
         }
         let key = self.target.key_columns().map(Self::definition).collect::<Vec<_>>().join(", ");
@@ -275,22 +275,20 @@ impl<'a> Statements<'a> {
         let columns = self.columns(str::to_owned);
         let mut technical = format!("{POSITION_COLUMN}, {INCOMPLETE_COLUMN}");
         let mut values = technical.clone();
-        let alive = if self.is_soft() {
+        if self.is_soft() {
             set.push(format!("{DELETED_COLUMN} = EXCLUDED.{DELETED_COLUMN}"));
             technical.push_str(&format!(", {DELETED_COLUMN}"));
             values.push_str(&format!(", {}", matches!(kind, MARKED | MARKED_PART)));
-            String::new()
-        } else {
-            format!(
-                " AND NOT EXISTS (SELECT FROM {} AS x WHERE {} AND x.{POSITION_COLUMN} >= \
-                 s.{POSITION_COLUMN})",
-                self.tombstones,
-                self.same_key("x", "s")
-            )
-        };
+        }
+        let alive = format!(
+            "NOT EXISTS (SELECT FROM {} AS x WHERE {} AND x.{POSITION_COLUMN} >= \
+             s.{POSITION_COLUMN})",
+            self.tombstones,
+            self.same_key("x", "s")
+        );
         format!(
             "INSERT INTO {} AS t ({columns}, {technical}) SELECT {columns}, {values} FROM {} AS \
-             s WHERE s._cdc_kind = '{kind}'{alive} ON CONFLICT ({}) DO UPDATE SET {} WHERE \
+             s WHERE s._cdc_kind = '{kind}' AND {alive} ON CONFLICT ({}) DO UPDATE SET {} WHERE \
              EXCLUDED.{POSITION_COLUMN} >= t.{POSITION_COLUMN}",
             self.table,
             self.stage,
@@ -340,19 +338,39 @@ impl<'a> Statements<'a> {
     /// Everything below a floor goes.
     pub(super) fn truncate(&self, floor: &str) -> Vec<String> {
         let floor = quote_literal(floor);
-        if self.is_soft() {
-            return vec![format!(
+        let rows = match self.is_soft() {
+            true => format!(
                 "UPDATE {} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor} WHERE \
                  {POSITION_COLUMN} < {floor} AND NOT {DELETED_COLUMN}",
                 self.table
-            )];
-        }
-        let mut sql =
-            vec![format!("DELETE FROM {} WHERE {POSITION_COLUMN} <= {floor}", self.table)];
+            ),
+            false => format!("DELETE FROM {} WHERE {POSITION_COLUMN} <= {floor}", self.table),
+        };
+        let mut sql = vec![rows];
         if self.target.is_keyed() {
             sql.push(format!("DELETE FROM {} WHERE {POSITION_COLUMN} <= {floor}", self.tombstones));
         }
         sql
+    }
+
+    /// Makes room for marks, where soft deletes begin later than the table.
+    pub(super) fn add_marks(&self) -> String {
+        let definition = "boolean NOT NULL DEFAULT false";
+        let column = format!("{DELETED_COLUMN} {definition}");
+        format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {column}", self.table)
+    }
+
+    /// Removes what is marked, where soft deletes have ended.
+    pub(super) fn remove_marked(&self) -> String {
+        let key = self.key(str::to_owned);
+        format!(
+            "INSERT INTO {tombstones} AS x ({key}, {POSITION_COLUMN}) SELECT {key}, \
+             {POSITION_COLUMN} FROM {table} WHERE {DELETED_COLUMN} ON CONFLICT ({key}) DO UPDATE \
+             SET {POSITION_COLUMN} = GREATEST(x.{POSITION_COLUMN}, EXCLUDED.{POSITION_COLUMN}); \
+             DELETE FROM {table} WHERE {DELETED_COLUMN}",
+            tombstones = self.tombstones,
+            table = self.table,
+        )
     }
 
     /// Everything goes.
@@ -390,7 +408,7 @@ impl<'a> Statements<'a> {
     }
 
     /// Rows by keys, which are text arrays, one per key column: number of the key, position,
-    /// whether it is a tombstone, values.
+    /// whether it is gone, values, names of those that were never received.
     pub(super) fn select(&self) -> String {
         let arguments: Vec<String> =
             (1..=self.target.key.len()).map(|number| format!("${number}::text[]")).collect();
@@ -418,19 +436,15 @@ impl<'a> Statements<'a> {
             }
         });
         let values = values.collect::<Vec<_>>().join(", ");
-        let (gone, join) = if self.is_soft() {
-            (format!("t.{DELETED_COLUMN}"), String::new())
-        } else {
-            let join = format!(" LEFT JOIN {} AS x ON {}", self.tombstones, on("x"));
-            (format!("t.{POSITION_COLUMN} IS NULL"), join)
+        let gone = match self.is_soft() {
+            true => format!("t.{POSITION_COLUMN} IS NULL OR t.{DELETED_COLUMN}"),
+            false => format!("t.{POSITION_COLUMN} IS NULL"),
         };
-        let position = if self.is_soft() {
-            format!("t.{POSITION_COLUMN}")
-        } else {
-            format!("GREATEST(t.{POSITION_COLUMN}, x.{POSITION_COLUMN})")
-        };
+        let join = format!(" LEFT JOIN {} AS x ON {}", self.tombstones, on("x"));
+        let position = format!("GREATEST(t.{POSITION_COLUMN}, x.{POSITION_COLUMN})");
         format!(
-            "SELECT k.number, {position}, {gone}, ARRAY[{values}]::text[] FROM unnest({}) WITH \
+            "SELECT k.number, {position}, {gone}, ARRAY[{values}]::text[], \
+             t.{INCOMPLETE_COLUMN} FROM unnest({}) WITH \
              ORDINALITY AS k({}, number) LEFT JOIN {} AS t ON {}{join} WHERE {position} IS NOT NULL",
             arguments.join(", "),
             names.join(", "),
