@@ -203,6 +203,10 @@ fn decimal(json: &str, scale: i32, out: &mut Vec<u8>) -> Result<(), ValueProblem
     if !json.starts_with('"') {
         return number(json, out);
     }
+    // decimal.handling.mode=string, where nobody says it: no base64 has these.
+    if json.contains(['.', '-']) {
+        return decimal_text(&string(json)?, out);
+    }
     unscaled(&bytes(json)?, scale, out);
     Ok(())
 }
@@ -377,6 +381,7 @@ mod tests {
         assert_eq!(text(&Encoding::Decimal(2), "\"AN4=\""), "2.22");
         assert_eq!(text(&Encoding::Decimal(2), "\"/w==\""), "-0.01");
         assert_eq!(text(&Encoding::Decimal(2), "12.50"), "12.50");
+        assert_eq!(text(&Encoding::Decimal(2), "\"-12.50\""), "-12.50");
         assert_eq!(text(&Encoding::DecimalText, "\"NAN\""), "NaN");
         let variable = r#"{"scale":3,"value":"AQ=="}"#;
         assert_eq!(text(&Encoding::VariableScaleDecimal, variable), "0.001");
