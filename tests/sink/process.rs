@@ -193,6 +193,14 @@ impl Sink {
         }
     }
 
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub(crate) fn ended(&mut self, timeout: Duration) -> Ended {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let code = daemon.wait_exit(timeout).code();
+        Ended { code, log: daemon.log(), stdout: daemon.stdout() }
+    }
+
     /// All that it has logged.
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read(self.dir.path().join("sink.err")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What a record does to its table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::apply::applier::Applier;
@@ -16,6 +17,7 @@ use crate::apply::applier::waiting;
 use crate::apply::merge::Cell;
 use crate::apply::merge::Target;
 use crate::apply::merge::fold::Change;
+use crate::apply::merge::target;
 use crate::apply::merge::version::Version;
 use crate::envelope::Operation;
 use crate::envelope::read::Envelope;
@@ -23,6 +25,9 @@ use crate::envelope::read::NotAChange;
 use crate::lsn::Lsn;
 use crate::position::Position;
 use crate::table::TableName;
+
+/// A table, and its version if that is said.
+type Named = (TableName, Option<Arc<Version>>);
 
 impl Applier {
     pub(super) fn interpret(
@@ -53,10 +58,6 @@ impl Applier {
             return Err(RecordProblem::new("its source names no schema and table").into());
         }
         let position = self.position(record, &envelope, &table)?;
-        let known_topic = self.topics.get(&record.topic).is_some_and(|known| *known == table);
-        if !known_topic {
-            self.topics.insert(Arc::clone(&record.topic), table.clone());
-        }
         self.done.latest_commit_ms = self.done.latest_commit_ms.max(envelope.source.ts_ms);
         let event = Event { record, envelope: &envelope, table: &table, position, partition };
         self.waits_at = position;
@@ -110,6 +111,7 @@ impl Applier {
             return Ok(Pushed::Taken);
         }
         let fitted = self.fit(event)?;
+        self.note_topic(event);
         let Some(known) = self.tables.get(event.table) else { return Ok(Pushed::Taken) };
         let (target, epoch) = (Arc::clone(&known.target), known.epoch);
         if self.is_done_before(event, &target, (is_ours, is_read)) {
@@ -132,6 +134,38 @@ impl Applier {
             self.raise_watermark(event);
         }
         Ok(Pushed::Taken)
+    }
+
+    /// Keeps which topic brings a table, for records that do not say it.
+    fn note_topic(&mut self, event: &Event<'_>) {
+        let topic = &event.record.topic;
+        let is_this = |known: &String| **known == **topic;
+        let known = self.tables.get(event.table);
+        if known.is_none_or(|known| known.target.topics.iter().any(is_this)) {
+            return;
+        }
+        let tables = self.topics.entry(Arc::clone(topic)).or_default();
+        tables.insert(event.table.clone());
+        self.change_target(event.table, |known| {
+            Arc::make_mut(&mut known.target).topics.push(topic.to_string());
+        });
+    }
+
+    /// The table and the columns that a record without value is of.
+    fn of_tombstone(&mut self, record: &Record) -> Result<Option<Named>, TableProblem> {
+        if record.schema().is_some() {
+            let prefixes: BTreeSet<String> =
+                self.tables.values().map(|known| known.target.prefix.clone()).collect();
+            for prefix in prefixes {
+                let version = self.versions.entry(record, &prefix, &mut *self.schemas)?;
+                if let Some(version) = version {
+                    return Ok(Some((version.table.clone(), Some(version))));
+                }
+            }
+        }
+        // Where a topic brings several tables it could be of any.
+        let tables = self.topics.get(&record.topic).filter(|tables| tables.len() == 1);
+        Ok(tables.and_then(|tables| tables.first()).map(|table| (table.clone(), None)))
     }
 
     /// A TRUNCATE has no key, so that an embedded schema does not say how rows of a table are told
@@ -306,28 +340,19 @@ impl Applier {
         let (Some(position), Some(_)) = (record.position()?, &record.key) else {
             return Ok(Pushed::Taken);
         };
-        let version = self.versions.of_tombstone(record);
-        let name = match &version {
-            Some(version) => Some(version.table.clone()),
-            None => self.topics.get(&record.topic).cloned(),
-        };
-        let Some(known) = name.and_then(|name| self.tables.get(&name)) else {
-            return Ok(Pushed::Taken);
-        };
         if self.is_below_watermark(partition, position) {
             return Ok(Pushed::Taken);
         }
+        let Some((table, version)) = self.of_tombstone(record)? else { return Ok(Pushed::Taken) };
+        let Some(known) = self.tables.get(&table) else { return Ok(Pushed::Taken) };
         let target = Arc::clone(&known.target);
         let floor = known.floor;
         if !target.is_keyed() || floor.is_some_and(|floor| position <= floor) {
             return Ok(Pushed::Taken);
         }
         let version = version.unwrap_or_else(|| Arc::new(Version::of_target(&target)));
-        let places = version
-            .columns
-            .iter()
-            .map(|column| target.columns.iter().position(|known| known.name == column.name));
-        let fitted = self.versions.fit(&version, places.collect(), &target);
+        let places = target::places(&target, &version);
+        let fitted = Fitted::new(&version, places, &target);
         let cells = self.key_row(record, position, &fitted, &target)?;
         if let Some(key) = self.batch.key(&target, &cells) {
             let change = Change {

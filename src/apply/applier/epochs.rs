@@ -44,7 +44,8 @@ impl Applier {
         let is_new = self.is_new(event.table);
         let target = self.change_target(event.table, |known| {
             known.epoch = event.position.epoch;
-            if !is_new {
+            // A table that is new may have taken rows of an older epoch in this very batch.
+            if !is_new || epoch > 0 {
                 Arc::make_mut(&mut known.target).has_older = true;
             }
         });

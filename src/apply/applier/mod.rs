@@ -21,6 +21,7 @@ pub use record::Record;
 pub use record::RecordProblem;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -144,8 +145,8 @@ pub struct Applier {
     tables: HashMap<TableName, Known>,
     /// Tables as they were before the batch; `None`: not there.
     before: HashMap<TableName, Option<Known>>,
-    /// The table that a topic's records were of last.
-    topics: HashMap<Arc<str>, TableName>,
+    /// Tables that a topic's records are of, as far as they were seen.
+    topics: HashMap<Arc<str>, BTreeSet<TableName>>,
     versions: Versions,
     owned: HashMap<Partition, Owned>,
     /// Prefixes that are known not to come from the warehouse itself.
@@ -230,6 +231,12 @@ impl Applier {
             .into_iter()
             .map(|known| (known.target.table.clone(), Known::from(known)))
             .collect();
+        for known in self.tables.values() {
+            for topic in &known.target.topics {
+                let tables = self.topics.entry(Arc::from(topic.as_str())).or_default();
+                tables.insert(known.target.table.clone());
+            }
+        }
         self.parked = self.warehouse.parked_keys()?.into_iter().collect();
         self.versions.unfit();
         Ok(())
@@ -457,6 +464,7 @@ fn empty_target(table: &TableName) -> Target {
         reread_at: None,
         has_older: false,
         version_at: None,
+        topics: Vec::new(),
     }
 }
 

@@ -54,6 +54,15 @@ pub(super) struct Fitted {
 }
 
 impl Fitted {
+    /// Of a version whose columns stand at these places.
+    pub(super) fn new(version: &Arc<Version>, places: Vec<Option<usize>>, target: &Target) -> Self {
+        Fitted {
+            version: Arc::clone(version),
+            places: places.into(),
+            generation: target.generation,
+        }
+    }
+
     /// For a record without a row.
     pub(super) fn of_no_row(version: Arc<Version>, target: &Target) -> Self {
         Fitted { version, places: Arc::from([]), generation: target.generation }
@@ -82,9 +91,24 @@ impl Versions {
         self.fitted.clear();
     }
 
-    /// The version that a tombstone's header names, if it is known already.
-    pub(super) fn of_tombstone(&self, record: &Record) -> Option<Arc<Version>> {
-        self.entries.get(record.schema()?).cloned()
+    /// The version that a record's header names, if a prefix has it.
+    pub(super) fn entry(
+        &mut self,
+        record: &Record,
+        prefix: &str,
+        schemas: &mut dyn Schemas,
+    ) -> Result<Option<Arc<Version>>, TableProblem> {
+        let Some(fingerprint) = record.schema() else { return Ok(None) };
+        if let Some(version) = self.entries.get(fingerprint) {
+            return Ok(Some(Arc::clone(version)));
+        }
+        let Some(entry) = schemas.entry(prefix, fingerprint)? else { return Ok(None) };
+        let version = Version::of_entry(&entry).map_err(|expected| {
+            RecordProblem::new(format!("schema {fingerprint} cannot be read: expected {expected}"))
+        })?;
+        let version = Arc::new(version);
+        self.entries.insert(fingerprint.to_owned(), Arc::clone(&version));
+        Ok(Some(version))
     }
 
     /// The version that a record's columns are of, if somebody says it.
@@ -99,21 +123,13 @@ impl Versions {
             return Ok(Some(self.embedded(record, schema.get(), table)?));
         }
         let Some(fingerprint) = record.schema() else { return Ok(None) };
-        if let Some(version) = self.entries.get(fingerprint) {
-            return Ok(Some(Arc::clone(version)));
-        }
-        let entry = schemas.entry(&envelope.source.name, fingerprint)?;
-        let entry = entry.ok_or_else(|| {
+        let version = self.entry(record, &envelope.source.name, schemas)?;
+        let version = version.ok_or_else(|| {
             RecordProblem::new(format!(
                 "its header cdc.schema names {fingerprint}, which topic {}.__schemas does not have",
                 envelope.source.name
             ))
         })?;
-        let version = Version::of_entry(&entry).map_err(|expected| {
-            RecordProblem::new(format!("schema {fingerprint} cannot be read: expected {expected}"))
-        })?;
-        let version = Arc::new(version);
-        self.entries.insert(fingerprint.to_owned(), Arc::clone(&version));
         Ok(Some(version))
     }
 
@@ -153,11 +169,7 @@ impl Versions {
         places: Vec<Option<usize>>,
         target: &Target,
     ) -> Fitted {
-        let fitted = Fitted {
-            version: Arc::clone(version),
-            places: places.into(),
-            generation: target.generation,
-        };
+        let fitted = Fitted::new(version, places, target);
         self.fitted.insert(Arc::as_ptr(version).addr(), fitted.clone());
         fitted
     }
@@ -242,6 +254,7 @@ fn adopt(
         reread_at: None,
         has_older: false,
         version_at: None,
+        topics: Vec::new(),
     };
     let places = match version {
         Some(version) => {

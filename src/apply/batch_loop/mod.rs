@@ -440,8 +440,8 @@ impl<'a> BatchLoop<'a> {
         let metrics = self.around.metrics;
         let mut total = 0;
         for (partition, applied) in &self.applied {
-            let end = self.consumer.known_end(partition).unwrap_or(*applied);
-            let lag = (end - applied).max(0);
+            let waits = self.waiting.contains_key(partition);
+            let lag = self.consumer.lag(partition, *applied, waits).unwrap_or_default();
             total += lag;
             let number = partition.1.to_string();
             metrics.lag_records.with_label_values(&[&*partition.0, &number]).set(lag);

@@ -33,13 +33,31 @@ pub(super) struct Context {
     latest: Mutex<Option<Rebalanced>>,
     closing: AtomicBool,
     /// Ends of partitions, as the client last heard of them.
-    ends: Mutex<HashMap<(String, i32), i64>>,
+    ends: Mutex<HashMap<(String, i32), Heard>>,
+}
+
+/// What the client knows of a partition's log.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    end: i64,
+    /// Everything before it has been given to us, or is nothing to be given: marks of transactions
+    /// and aborted records.
+    passed: i64,
 }
 
 impl Context {
-    /// Offset after the last record that can be read, as last heard of.
-    pub(super) fn end(&self, topic: &str, partition: i32) -> Option<i64> {
-        lock(&self.ends).get(&(topic.to_owned(), partition)).copied()
+    /// Offsets between what was given to us and the last record that can be read, as last heard
+    /// of, where `applied` is the first one that is not applied. Of a partition that `waits`, what
+    /// was given comes again.
+    pub(super) fn lag(
+        &self,
+        (topic, partition): (&str, i32),
+        applied: i64,
+        waits: bool,
+    ) -> Option<i64> {
+        let heard = lock(&self.ends).get(&(topic.to_owned(), partition)).copied()?;
+        let passed = if waits { applied } else { applied.max(heard.passed) };
+        Some((heard.end - passed).max(0))
     }
 
     /// The change that waits.
@@ -64,8 +82,9 @@ impl ClientContext for Context {
             for (partition, known) in known.partitions {
                 // Below zero: not asked yet.
                 let end = known.ls_offset.max(known.hi_offset);
+                let passed = if known.fetchq_cnt == 0 { known.next_offset } else { -1 };
                 if end >= 0 {
-                    ends.insert((topic.clone(), partition), end);
+                    ends.insert((topic.clone(), partition), Heard { end, passed });
                 }
             }
         }

@@ -240,9 +240,10 @@ impl Consumer {
         Ok(true)
     }
 
-    /// The offset after the last record of a partition, as last heard of.
-    pub fn known_end(&self, partition: &Partition) -> Option<i64> {
-        self.client.context().end(&partition.0, partition.1)
+    /// How many offsets a partition is behind, as last heard of, where `applied` is the first one
+    /// that is not applied, and whether one that was given `waits` to be given again.
+    pub fn lag(&self, partition: &Partition, applied: i64, waits: bool) -> Option<i64> {
+        self.client.context().lag((&*partition.0, partition.1), applied, waits)
     }
 
     /// Says where assigned partitions begin.

@@ -52,6 +52,9 @@ pub struct Target {
     /// The newest version of the source table's columns that was seen, by position.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub version_at: Option<Position>,
+    /// Topics that bring it: a record without value does not say whose key it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
 }
 
 /// A column of a target.

@@ -63,6 +63,7 @@ pub fn create(
         reread_at: None,
         has_older: false,
         version_at: Some(position),
+        topics: Vec::new(),
     };
     Reconciled {
         places: (0..target.columns.len()).map(Some).collect(),
@@ -97,7 +98,7 @@ pub fn reconcile(
     let newer = target.version_at.is_none_or(|at| position > at);
     let by_look = version.learnt == Learnt::Look;
     if !(newer || by_look) || version.learnt == Learnt::Target {
-        let places = version.columns.iter().map(|column| place_of(target, column)).collect();
+        let places = places(target, version);
         return Ok(Reconciled {
             target: target.clone(),
             changes: Vec::new(),
@@ -130,6 +131,11 @@ pub fn reconcile(
     target.version_at = target.version_at.max(Some(position));
     let places = places.into_iter().map(Some).collect();
     Ok(Reconciled { target, changes: work.changes, places, reread })
+}
+
+/// Where the columns of a version stand in a table, without any change of it.
+pub fn places(target: &Target, version: &Version) -> Vec<Option<usize>> {
+    version.columns.iter().map(|column| place_of(target, column)).collect()
 }
 
 /// By number, else by name.

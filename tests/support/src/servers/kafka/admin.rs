@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use rdkafka::ClientConfig;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
 use rdkafka::admin::NewPartitions;
@@ -58,6 +60,20 @@ impl Kafka {
         process::wait_until(TIMEOUT, "the partitions to be in the metadata", || {
             self.topics().get(name) == Some(&partitions)
         });
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does.
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        let offset = Offset::Offset(before);
+        offsets.add_partition_offset(topic, partition, offset).expect("the offset is good");
+        let done = block_on(self.admin().delete_records(&offsets, &admin_options()));
+        done.expect("the broker answers");
     }
 
     /// Deletes a topic and waits until the metadata has forgotten it.
