@@ -21,6 +21,12 @@ impl Fault {
         OF_A_VALUE.contains(&self.kind)
     }
 
+    /// There was too little memory, in whatever words.
+    fn is_of_memory(&self) -> bool {
+        let words = ["failed to pin block", "failed to allocate"];
+        self.kind == OUT_OF_MEMORY || words.iter().any(|words| self.message.contains(words))
+    }
+
     /// The database cannot be used any more as it is open now.
     pub(super) fn is_of_the_file(&self) -> bool {
         OF_THE_FILE.contains(&self.kind) || self.message.contains("database has been invalidated")
@@ -40,10 +46,11 @@ impl From<Fault> for WarehouseError {
             _ if fault.is_of_a_value() => {
                 WarehouseError::Data { message: "DuckDB refuses a value".to_owned() }
             }
-            TRANSACTION => WarehouseError::Conflict { message },
-            OUT_OF_MEMORY => WarehouseError::Unreachable {
-                message: format!("{message}; give it more memory or load smaller batches"),
+            // A query may have taken it, and then it passes.
+            _ if fault.is_of_memory() => WarehouseError::Unreachable {
+                message: format!("{message}; raise duckdb.memory.limit or lower batch.records"),
             },
+            TRANSACTION => WarehouseError::Conflict { message },
             kind if OF_THE_CATALOG.contains(&kind) => WarehouseError::Configuration {
                 message,
                 hint: "undo what was changed in the file by hand, or begin with a new file"
