@@ -14,6 +14,7 @@ use crate::capture::Destination;
 use crate::capture::Process;
 use crate::config::AgentConfig;
 use crate::config::RawConfig;
+use crate::config::properties::Program;
 use crate::direct::Direct;
 use crate::error::Failure;
 use crate::lsn::Lsn;
@@ -34,7 +35,7 @@ use crate::telemetry::http;
 pub fn run(raw: RawConfig) -> Result<(), Failure> {
     let effective = raw.effective();
     let mut config = AgentConfig::new(raw, |name| std::env::var(name).ok())
-        .map_err(|errors| Failure::from_config(&errors))?;
+        .map_err(|errors| Failure::from_config(Program::Agent, &errors))?;
     for (name, value, origin) in effective {
         tracing::debug!(name, value, %origin, "setting");
     }

@@ -103,7 +103,7 @@ pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Shows what belongs to a slot and removes it.
 fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
     let mut config = AgentConfig::new(raw, |name| std::env::var(name).ok())
-        .map_err(|errors| Failure::from_config(&errors))?;
+        .map_err(|errors| Failure::from_config(Program::Agent, &errors))?;
     let runtime = crate::service::runtime()?;
     agent::place(&mut config, runtime.handle());
     let found = crate::capture::removal::find(&config.capture, runtime.handle())

@@ -115,8 +115,13 @@ pub(crate) fn run_program<C: Parser>(
     }
 }
 
-/// One message on stderr, beside whatever the log has said.
+/// One message on stderr, beside whatever the log has said and in its form.
 fn write_error(program: &str, failure: &Failure) {
+    if log::is_json() {
+        let (status, hint) = (failure.status as i32, &failure.hint);
+        tracing::error!(status, hint, "{}", failure.message);
+        return;
+    }
     let text = format!("{program}: {failure}\n");
     // There is nowhere else to say it.
     std::io::stderr().write_all(text.as_bytes()).ok();
@@ -144,7 +149,7 @@ fn exit_on_panic(program: &'static str) {
 pub(crate) fn print_config(mut raw: RawConfig) -> Result<(), Failure> {
     let errors = raw.take_errors();
     if !errors.is_empty() {
-        return Err(Failure::from_config(&errors));
+        return Err(Failure::from_config(raw.program(), &errors));
     }
     let mut text = String::new();
     let effective = raw.effective();

@@ -10,6 +10,7 @@ use crate::capture::CaptureError;
 use crate::capture::CaptureFailure;
 use crate::capture::Disposition;
 use crate::config::ConfigError;
+use crate::config::properties::Program;
 
 /// Exit status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +54,13 @@ impl Failure {
         Failure { status, message: message.into(), hint: hint.into() }
     }
 
-    /// All that is wrong with the settings.
-    pub fn from_config(errors: &[ConfigError]) -> Self {
+    /// All that is wrong with the settings of a program.
+    pub fn from_config(program: Program, errors: &[ConfigError]) -> Self {
         let lines: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
         Failure::new(
             Status::Config,
             lines.join("; "),
-            "correct the settings; cdc-agent config lists all of them",
+            format!("correct the settings; {} config lists all of them", program.name()),
         )
     }
 

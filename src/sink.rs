@@ -40,6 +40,7 @@ use crate::config::RawConfig;
 use crate::config::SinkConfig;
 use crate::config::WarehouseConfig;
 use crate::config::WarehousePlace;
+use crate::config::properties::Program;
 use crate::error::Failure;
 use crate::service;
 use crate::stop::Stop;
@@ -54,7 +55,7 @@ use crate::telemetry::http::Shown;
 /// Why it ended though nobody asked.
 pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
     let config = SinkConfig::new(raw, true, |name| std::env::var(name).ok())
-        .map_err(|errors| Failure::from_config(&errors))?;
+        .map_err(|errors| Failure::from_config(Program::Sink, &errors))?;
     let runtime = service::runtime()?;
     let process = Process {
         metrics: SinkMetrics::default(),
@@ -106,7 +107,7 @@ pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
 /// The warehouse cannot be used.
 pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
     let config = SinkConfig::new(raw, false, |name| std::env::var(name).ok())
-        .map_err(|errors| Failure::from_config(&errors))?;
+        .map_err(|errors| Failure::from_config(Program::Sink, &errors))?;
     let runtime = service::runtime()?;
     let opener = Opener::new(config.warehouse, runtime.handle().clone());
     let warehouse = (opener.open())().map_err(ApplyError::from)?;

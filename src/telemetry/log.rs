@@ -4,6 +4,7 @@
 //! warn for what may, info for what an operator wants to know of a healthy process, debug for us.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -15,6 +16,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The form that was chosen.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Whether whoever reads the log expects one JSON object a line, errors included.
+pub fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json) && tracing::enabled!(tracing::Level::ERROR)
 }
 
 /// Starts logging; `level` is a level or a filter of `tracing` directives. A second call does
@@ -34,6 +43,7 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     };
     // Another subscriber is in place: a test's.
     result.ok();
+    FORMAT.get_or_init(|| format);
     Ok(())
 }
 

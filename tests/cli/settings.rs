@@ -246,3 +246,19 @@ fn the_password_is_in_no_output() {
         }
     }
 }
+
+#[test]
+fn a_log_of_json_ends_as_json() {
+    let ended = Invocation::new("--slot s --log-format json --to ftp:x").run();
+    assert_eq!(ended.code, Some(78));
+    let lines: Vec<serde_json::Value> = ended
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let last = lines.last().expect("it says why it ends");
+    assert_eq!((&last["level"], &last["status"]), (&"ERROR".into(), &78.into()), "{last}");
+    let message = last["message"].as_str().expect("it has a message");
+    assert!(message.starts_with("to: found \"ftp\", expected kafka"), "{message}");
+    assert_eq!(last["hint"], HINT);
+}

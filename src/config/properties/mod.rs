@@ -63,6 +63,14 @@ impl Program {
             .unwrap_or_default()
     }
 
+    /// Name of the program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Agent => "cdc-agent",
+            Program::Sink => "cdc-sink",
+        }
+    }
+
     /// Start of its environment variables.
     pub fn environment_prefix(self) -> &'static str {
         match self {
