@@ -19,21 +19,28 @@ mod sink;
 use std::time::Duration;
 use std::time::Instant;
 
+use cdc_testkit::process::wait_until;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer as _;
 
+use sink::Sink;
 use sink::SinkOptions;
 use sink::Store;
 use sink::produce;
 use sink::produce::Made;
+use sink::records::LEFT_OUT;
+use sink::records::arrive;
 use sink::records::create;
 use sink::records::delete;
+use sink::records::leave;
 use sink::records::row;
 use sink::records::truncate;
 use sink::scene;
 use sink::warehouse::KINDS;
 use sink::warehouse::Kind;
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// A topic and a warehouse of its own.
 struct Play {
@@ -148,6 +155,19 @@ fn a_multiset_holds_the_rows_of_the_latest_epoch_of_all_partitions() {
     }
 }
 
+/// Another member of the group of a topic's name.
+fn guest(topic: &str) -> BaseConsumer {
+    let guest: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", scene::kafka().bootstrap())
+        .set("group.id", topic)
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", "6000")
+        .create()
+        .unwrap();
+    guest.subscribe(&[topic]).unwrap();
+    guest
+}
+
 /// Another member of the group comes and takes partitions, and goes again without having applied
 /// them: `--once` has not ended by then.
 #[test]
@@ -158,14 +178,7 @@ fn a_run_with_once_ends_only_when_every_partition_is_applied() {
             .map(|id| create(&format!("1:{}:0:0", 10 + id), &row(id, "a", "")).to(id % 4))
             .collect();
         made.send(&records);
-        let guest: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", scene::kafka().bootstrap())
-            .set("group.id", &made.topic)
-            .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", "6000")
-            .create()
-            .unwrap();
-        guest.subscribe(&[&made.topic]).unwrap();
+        let guest = guest(&made.topic);
         while guest.assignment().unwrap().count() != 4 {
             guest.poll(Duration::from_millis(50));
         }
@@ -185,6 +198,35 @@ fn a_run_with_once_ends_only_when_every_partition_is_applied() {
         run.join().unwrap();
         assert_eq!(made.rows().len(), 40, "{kind:?}");
     }
+}
+
+/// A partition that waits for another one is stopped. When the group is shared out anew meanwhile,
+/// it goes on all the same.
+#[test]
+fn a_partition_that_waited_goes_on_after_a_rebalance() {
+    let made = Play::new("waited", Kind::Postgres, 2);
+    made.apply(&[create("1:10:0:0", &row(1, "a", "large"))]);
+    let mut sink = Sink::start(made.options.clone().set("key.change.wait.ms", "600000"));
+    made.send(&[arrive("1:20:0:1", &row(11, "b", LEFT_OUT)).to(1)]);
+    wait_until(SOON, "the create half to wait", || {
+        sink.assert_running();
+        sink.metrics().and_then(|all| all.metric("cdc_sink_waiting_partitions")) == Some(1.0)
+    });
+    let guest = guest(&made.topic);
+    while guest.assignment().unwrap().count() != 1 {
+        guest.poll(Duration::from_millis(50));
+        sink.assert_running();
+    }
+    guest.unsubscribe();
+    drop(guest);
+    made.send(&[leave("1:20:0:0", &row(1, "", "")), create("1:21:0:0", &row(5, "c", "")).to(1)]);
+    wait_until(SOON, "everything to be applied", || {
+        sink.assert_running();
+        made.rows() == ["11 b", "5 c"]
+    });
+    sink.stop();
+    let large = "SELECT big FROM made.items WHERE id = 11";
+    assert_eq!(made.store.one(large).as_deref(), Some("large"));
 }
 
 /// What a delete says of columns other than the key may be no value of theirs.

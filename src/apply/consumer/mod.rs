@@ -257,7 +257,11 @@ impl Consumer {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
                 .map_err(|error| self.failed("beginning", &error))?;
         }
-        self.client.assign(&list).map_err(|error| self.failed("beginning", &error))
+        self.client
+            .assign(&list)
+            // A partition that was paused before stays so, also when it comes back.
+            .and_then(|()| self.client.resume(&list))
+            .map_err(|error| self.failed("beginning", &error))
     }
 
     /// Lets go of all partitions.
