@@ -84,8 +84,15 @@ const NOT_ON_14: &[&str] = &["events_multi_row_copy", "types_array_unsupported"]
 /// Seeds for every day.
 const SEEDS_EVERY_DAY: u64 = 4;
 
-/// Cases that cannot run side by side: they end the worker's task, or need what is refused.
+/// Start of the names of cases at which Debezium's task stays where it is, without a word.
+const STUCK: &str = "edge_interval_far_hours";
+
+/// Cases that cannot run side by side: they end the worker's task or stop it, or need what is
+/// refused. The `oracle` test compares ours with what was recorded of them.
 fn is_possible(case: &case::Case) -> bool {
+    if case.name.starts_with(STUCK) {
+        return false;
+    }
     let connector = case.connector();
     let refused = ["transforms", "signal.data.collection"];
     !case.is_refused() && !connector.iter().any(|(name, _)| refused.contains(&name.as_str()))
@@ -131,7 +138,11 @@ fn ours_is_debezium_everywhere() {
         let mut scripts: Vec<Script> = case::all()
             .iter()
             .filter(|case| is_possible(case) && number("CASES", 1) > 0)
-            .filter(|case| version == 15 || scalar(&case.name))
+            // What was recorded on later versions only needs them.
+            .filter(|case| match case.versions().iter().min() {
+                Some(first) if *first > 15 => version >= *first,
+                _ => version == 15 || scalar(&case.name),
+            })
             // The packages of the others have no PostGIS, and some SQL came with 15.
             .filter(|case| version == 15 || !case.name.contains("postgis"))
             .filter(|case| version >= 15 || !NOT_ON_14.contains(&&*case.name))
