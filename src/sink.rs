@@ -26,6 +26,7 @@ use crate::apply::batch_loop::Ended;
 use crate::apply::consumer::TopicSchemas;
 use crate::apply::error::ApplyError;
 use crate::apply::replay;
+use crate::apply::replay::StoredSchemas;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb;
@@ -110,8 +111,10 @@ pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
         .map_err(|errors| Failure::from_config(Program::Sink, &errors))?;
     let runtime = service::runtime()?;
     let opener = Opener::new(config.warehouse, runtime.handle().clone());
-    let warehouse = (opener.open())().map_err(ApplyError::from)?;
-    let schemas: Box<dyn Schemas> = Box::new(TopicSchemas::new(config.kafka));
+    let mut warehouse = (opener.open())().map_err(ApplyError::from)?;
+    let state = warehouse.state().map_err(ApplyError::from)?;
+    let schemas = StoredSchemas::new(state, TopicSchemas::new(config.kafka));
+    let schemas: Box<dyn Schemas> = Box::new(schemas);
     Ok(replay::replay(warehouse, schemas, config.apply)?)
 }
 

@@ -35,6 +35,7 @@ use cdc_testkit::shop::SimulatorOptions;
 
 use run::Agent;
 use run::AgentOptions;
+use sink::SinkOptions;
 use sink::Store;
 use sink::compare;
 use sink::warehouse::KINDS;
@@ -236,5 +237,53 @@ fn a_warehouse_without_kafka_equals_its_source_whoever_dies() {
     assert!(scene.kills.contains_key(&(Phase::Reading, Victim::Agents)));
     for victim in APPLYING {
         assert!(scene.kills.contains_key(&(Phase::Applying, victim)), "{victim:?} was never hit");
+    }
+}
+
+/// A row that the table does not hold is put aside, and so is what follows it; when a person has
+/// mended both a replay applies them, though no topic has their schema.
+#[test]
+fn what_is_put_aside_without_kafka_is_replayed() {
+    let server = leaked();
+    for kind in KINDS {
+        let name = format!("letters_{}", slot(kind));
+        server.create_database(&name);
+        let sql =
+            "CREATE TABLE items (id int PRIMARY KEY, a bigint); INSERT INTO items VALUES (1, 7)";
+        server.execute(&name, sql);
+        let store = Store::new(kind, server, &format!("copy_{}", slot(kind)));
+        store.execute("CREATE SCHEMA IF NOT EXISTS public");
+        store.execute("CREATE TABLE public.items (id integer, a integer)");
+        let options = AgentOptions::to_lines(&server.dsn(&name), &store.url(), &name);
+        let mut agent = Agent::start(options.set("errors.tolerance", "all"));
+        agent.wait_streaming(Duration::from_secs(60));
+        server.execute(&name, "INSERT INTO items VALUES (2, 5000000000)");
+        server.execute(&name, "UPDATE items SET a = 6000000000 WHERE id = 2");
+        server.execute(&name, "INSERT INTO items VALUES (3, 9)");
+        agent.wait(Duration::from_secs(60), "all to be applied or put aside", |agent| {
+            let created = "cdc_sink_records_total{operation=\"c\",table=\"public.items\"}";
+            agent.metric("cdc_sink_dead_letters_total") == Some(2.0)
+                && agent.metric(created) == Some(1.0)
+        });
+        agent.stop();
+        let rows = || {
+            let sql = "SELECT CAST(id AS text), CAST(a AS text) FROM public.items ORDER BY id";
+            let rows = store.query(sql).into_iter();
+            rows.map(|row| row.into_iter().flatten().collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(), ["1 7", "3 9"], "{kind:?}");
+        // Nobody answers there.
+        let sink = SinkOptions::new("127.0.0.1:1", "none", &store.url());
+        sink.replay(0, 2);
+        let mended = match kind {
+            Kind::Postgres => {
+                "convert_to(replace(convert_from(value, 'UTF8'), '000000000', ''), 'UTF8')"
+            }
+            Kind::DuckDb => "encode(replace(decode(value), '000000000', ''))",
+        };
+        store.execute(&format!("UPDATE _cdc.dead_letters SET value = {mended}"));
+        sink.replay(2, 0);
+        assert_eq!(rows(), ["1 7", "2 6", "3 9"], "{kind:?}");
     }
 }

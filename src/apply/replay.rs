@@ -1,10 +1,12 @@
 //! Dead letters, applied again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::apply::applier::Applier;
 use crate::apply::applier::Record;
 use crate::apply::applier::Schemas;
+use crate::apply::applier::WholeRead;
 use crate::apply::error::ApplyError;
 use crate::apply::merge::DeadLetter;
 use crate::apply::settings::ApplySettings;
@@ -13,6 +15,53 @@ use crate::apply::warehouse::Warehouse;
 
 /// Dead letters that are read at once.
 const PAGE: usize = 1000;
+
+/// Key in `_cdc.state` of an entry of `PREFIX.__schemas` that is in no topic.
+pub fn schema_key(prefix: &str, fingerprint: &str) -> String {
+    format!("{SCHEMA_KEY}{prefix} {fingerprint}")
+}
+
+/// How such a key begins; neither of what follows has a space.
+const SCHEMA_KEY: &str = "schema ";
+
+/// Schemas of prefixes whose records came without Kafka, and those of a topic for all others.
+pub struct StoredSchemas<S> {
+    stored: HashMap<(String, String), String>,
+    others: S,
+}
+
+impl<S> StoredSchemas<S> {
+    /// Out of a warehouse's state.
+    pub fn new(state: Vec<(String, String)>, others: S) -> Self {
+        let entry = |(key, value): (String, String)| {
+            let (prefix, fingerprint) = key.strip_prefix(SCHEMA_KEY)?.split_once(' ')?;
+            Some(((prefix.to_owned(), fingerprint.to_owned()), value))
+        };
+        StoredSchemas { stored: state.into_iter().filter_map(entry).collect(), others }
+    }
+
+    fn is_stored(&self, prefix: &str) -> bool {
+        self.stored.keys().any(|(known, _)| known == prefix)
+    }
+}
+
+impl<S: Schemas> Schemas for StoredSchemas<S> {
+    fn entry(&mut self, prefix: &str, fingerprint: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+        match self.stored.get(&(prefix.to_owned(), fingerprint.to_owned())) {
+            Some(entry) => Ok(Some(entry.clone().into_bytes())),
+            None if self.is_stored(prefix) => Ok(None),
+            None => self.others.entry(prefix, fingerprint),
+        }
+    }
+
+    fn sources(&mut self, prefix: &str) -> Result<Vec<(String, String)>, ApplyError> {
+        if self.is_stored(prefix) { Ok(Vec::new()) } else { self.others.sources(prefix) }
+    }
+
+    fn whole_reads(&mut self, prefix: &str) -> Result<Vec<WholeRead>, ApplyError> {
+        if self.is_stored(prefix) { Ok(Vec::new()) } else { self.others.whole_reads(prefix) }
+    }
+}
 
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,9 @@ use crate::apply::applier::Record;
 use crate::apply::applier::Schemas;
 use crate::apply::batch_loop;
 use crate::apply::error::ApplyError;
+use crate::apply::replay::schema_key;
 use crate::apply::settings::ApplySettings;
+use crate::apply::settings::ErrorsTolerance;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
 use crate::capture::Elsewhere;
@@ -90,6 +92,7 @@ impl Elsewhere for Direct {
             shared: Arc::clone(&shared),
             routes: Mutex::new(Vec::new()),
             queue_bytes: self.queue_bytes,
+            keeps_schemas: self.settings.tolerance == ErrorsTolerance::All,
             name,
             thread: Mutex::new(Some(start(applier, self, &shared))),
         });
@@ -181,6 +184,8 @@ struct DirectPublisher {
     shared: Arc<Shared>,
     routes: Mutex<Vec<Arc<DirectRoute>>>,
     queue_bytes: usize,
+    /// Records may be put aside.
+    keeps_schemas: bool,
     name: String,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -212,17 +217,32 @@ impl DirectPublisher {
         Ok(())
     }
 
-    /// An entry of `PREFIX.__schemas` is kept here, and needs nothing more to be durable: it is
-    /// sent again by every process before the first record that names it.
-    fn keep_schema(&self, key: &[u8], value: &[u8], receipt: Receipt) {
+    /// An entry of `PREFIX.__schemas` is kept here. It is sent again by every process before the
+    /// first record that names it, and so needs nothing more to be durable, unless records that
+    /// name it may be put aside: a replay asks for it.
+    fn keep_schema(
+        &self,
+        topic: &str,
+        (key, value): (&[u8], &[u8]),
+        receipt: Receipt,
+    ) -> Result<(), PublishError> {
         let key: serde_json::Value = serde_json::from_slice(key).unwrap_or_default();
-        if let Some(fingerprint) = key.get("fingerprint").and_then(serde_json::Value::as_str) {
+        let fingerprint = key.get("fingerprint").and_then(serde_json::Value::as_str);
+        if let Some(fingerprint) = fingerprint {
             let mut schemas = self.shared.schemas.lock().unwrap_or_else(PoisonError::into_inner);
             schemas.insert(fingerprint.to_owned(), value.to_vec());
+            drop(schemas);
+            if self.keeps_schemas {
+                let prefix = topic.strip_suffix(".__schemas").unwrap_or(topic);
+                let key = schema_key(prefix, fingerprint);
+                let value = Some(String::from_utf8_lossy(value).into_owned());
+                return self.put_state(StateRecord { key, value, read_whole: None, receipt });
+            }
         }
         let mut inner = self.shared.lock();
         inner.acks.push(Ack { receipt, records: 1 });
         self.shared.changed.notify_all();
+        Ok(())
     }
 }
 
@@ -257,7 +277,7 @@ impl Publisher for DirectPublisher {
             if route.internal {
                 let (key, value) = (part(&record.key), part(&record.value));
                 let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-                self.keep_schema(key, value, record.receipt);
+                self.keep_schema(&route.topic, (key, value), record.receipt)?;
                 continue;
             }
             self.wait_for_room(go_on)?;
