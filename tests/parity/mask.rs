@@ -67,7 +67,8 @@ impl Scanner<'_> {
             while self.at < self.json.len() && self.peek() != b'"' {
                 self.at += if self.peek() == b'\\' { 2 } else { 1 };
             }
-            self.at += 1;
+            // Bytes may end within a string.
+            self.at = (self.at + 1).min(self.json.len());
             return;
         }
         while self.at < self.json.len() && !matches!(self.peek(), b',' | b'}' | b']') {
