@@ -78,15 +78,15 @@ impl Systemd {
         }
     }
 
-    /// Listens until this comes.
+    /// Listens until this comes; gives all that has come.
     #[track_caller]
-    fn wait_for(&self, line: &str, timeout: Duration) {
+    fn wait_for(&self, line: &str, timeout: Duration) -> Vec<String> {
         let began = Instant::now();
         let mut heard = Vec::new();
         while began.elapsed() < timeout {
             heard.extend(self.hear(Duration::from_millis(50)));
             if heard.iter().any(|heard| heard == line) {
-                return;
+                return heard;
             }
         }
         panic!("no {line} within {timeout:?}, but {heard:?}");
@@ -107,8 +107,8 @@ fn ready_is_said_before_anybody_answers_and_stopping_at_the_end() {
     let dsn = format!("postgres://postgres@127.0.0.1:{nobody}/x");
     let to = AgentOptions::to_lines(&dsn, "file:lines", "nobody");
     let mut agent = Agent::start(systemd.watch(to));
-    systemd.wait_for("READY=1", Duration::from_secs(5));
-    let heard = systemd.hear(Duration::from_secs(4));
+    let mut heard = systemd.wait_for("READY=1", Duration::from_secs(5));
+    heard.extend(systemd.hear(Duration::from_secs(4)));
     assert!(watchdogs(&heard) >= 2, "{heard:?}");
     let status = heard.iter().find(|line| line.starts_with("STATUS="));
     assert!(status.is_some_and(|status| status.contains("connect")), "{heard:?}");
