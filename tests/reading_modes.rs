@@ -411,3 +411,22 @@ fn a_value_that_cannot_be_read_is_named_whoever_else_reads() {
     assert!(log.contains("public.b"), "{log}");
     assert!(!log.contains("trying again"), "{log}");
 }
+
+#[test]
+fn initial_statements_begin_each_connection_and_change_no_value() {
+    let case = Case::new("initial");
+    case.execute("CREATE SCHEMA noted; CREATE TABLE noted.calls (who text, said text)");
+    case.execute("ALTER TABLE t ADD COLUMN d timestamptz DEFAULT '2026-11-21 00:00+00'");
+    let statements = "database.initial.statements=SET DateStyle TO 'German'; SET TimeZone TO 'Asia/Tokyo';\
+        INSERT INTO noted.calls VALUES (current_user, 'a;;b')";
+    case.run(&[statements, "table.include.list=public.t"], 2);
+    let said = "SELECT DISTINCT said FROM noted.calls";
+    assert_eq!(case.server.query_one(case.name, said).as_deref(), Some("a;b"));
+    let values = case.values();
+    let row = values.iter().find(|record| record["topic"] == "p.public.t").unwrap();
+    assert_eq!(row["value"]["after"]["d"], "2026-11-21T00:00:00.000000Z");
+    let wrong = "database.initial.statements=SELECT 1; SELEKT 2";
+    let (status, log) = case.refused(&[wrong, "table.include.list=public.t"]);
+    assert_eq!(status, Some(78), "{log}");
+    assert!(log.contains("statement 2 of database.initial.statements: "), "{log}");
+}

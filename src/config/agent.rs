@@ -233,6 +233,7 @@ fn source(
             if info.get("connect_timeout").is_none() {
                 source.connect_timeout = Duration::from_millis(raw.number("connect.timeout.ms"));
             }
+            source.initial_statements = statements(raw.text("database.initial.statements"));
             Some(source)
         }
         Err(message) => {
@@ -240,6 +241,13 @@ fn source(
             None
         }
     }
+}
+
+/// Statements between semicolons; two of them stand for one within a statement.
+fn statements(text: &str) -> Vec<String> {
+    let parts = text.replace(";;", "\0");
+    let parts = parts.split(';').map(|part| part.replace('\0', ";").trim().to_owned());
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 fn connection_parameters(

@@ -96,10 +96,27 @@ impl Connection {
         let server = self.wait_until_ready(refused)?;
         server.check(settings.target, self.host())?;
         self.set_server_version(server.version);
+        if purpose == Purpose::Sql {
+            self.run_initial_statements(&settings.initial_statements)?;
+        }
         let pinned = pinned_settings(server.version);
         self.query(&pinned)?;
         let forever = |error: io::Error| unreachable(self.host(), &error.to_string());
         self.socket().set_read_timeout(None).map_err(forever)?;
+        Ok(())
+    }
+
+    fn run_initial_statements(&mut self, statements: &[String]) -> Result<(), SourceError> {
+        for (number, statement) in (1..).zip(statements) {
+            self.query(statement).map_err(|error| match error {
+                SourceError::Closed { .. } | SourceError::Decode { .. } => error,
+                // The statement itself may hold a password.
+                error => SourceError::configuration(
+                    format!("statement {number} of database.initial.statements: {error}"),
+                    "correct it, or leave it out",
+                ),
+            })?;
+        }
         Ok(())
     }
 

@@ -154,6 +154,8 @@ pub struct SourceSettings {
     pub connect_timeout: Duration,
     /// Command-line options for the session.
     pub options: Option<String>,
+    /// What each connection for SQL begins with.
+    pub initial_statements: Vec<String>,
 }
 
 /// Default time for one attempt: long enough for a slow network, short enough to try the next host.
@@ -221,6 +223,7 @@ impl SourceSettings {
             channel_binding: channel_binding(info)?,
             application_name: info.get("application_name").unwrap_or(application_name).to_owned(),
             connect_timeout: timeout,
+            initial_statements: Vec::new(),
             options: info.get("options").map(str::to_owned),
         };
         settings.checked()

@@ -120,6 +120,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "How the server's views name us.",
             ),
             property(
+                "database.initial.statements",
+                Text,
+                "",
+                Different("settings that values are printed by are ours whatever they say"),
+                "Statements that each connection for SQL begins with, separated by `;`; `;;` is a \
+                 semicolon within one.",
+            ),
+            property(
                 "connect.timeout.ms",
                 Millis(100, DAY),
                 "10000",
@@ -1220,16 +1228,6 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "",
                 Refused(JVM),
                 "Another form of transaction metadata.",
-            ),
-            property(
-                "database.initial.statements",
-                Text,
-                "",
-                Refused(
-                    "statements of one's own could change how values are printed; set what the \
-                     role needs with ALTER ROLE … SET",
-                ),
-                "Statements that are run on each connection.",
             ),
             property("database.*", Text, "", Refused(JVM), "Further settings of the JDBC driver."),
             property("driver.*", Text, "", Refused(JVM), "Settings of the JDBC driver."),
