@@ -27,11 +27,11 @@ use rdkafka::producer::BaseProducer;
 use rdkafka::producer::BaseRecord;
 use rdkafka::producer::Producer;
 
+use sink::Play;
 use sink::Sink;
 use sink::SinkOptions;
 use sink::Store;
 use sink::compare;
-use sink::produce;
 use sink::produce::Made;
 use sink::records::create;
 use sink::records::delete;
@@ -40,40 +40,11 @@ use sink::scene;
 use sink::scene::Mode;
 use sink::scene::Source;
 use sink::warehouse::KINDS;
-use sink::warehouse::Kind;
 use sink::warehouse::postgres_rows;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A topic and a warehouse of its own.
-struct Play {
-    topic: String,
-    store: Store,
-    options: SinkOptions,
-}
-
 impl Play {
-    fn new(name: &str, kind: Kind, config: &[(&str, &str)]) -> Self {
-        let name = format!("{name}_{kind:?}").to_lowercase();
-        let kafka = scene::kafka();
-        kafka.create_topic(&name, 1, config);
-        let store = Store::new(kind, scene::server(), &name);
-        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url()).group(&name);
-        Self { topic: name, store, options }
-    }
-
-    #[track_caller]
-    fn send(&self, records: &[Made]) {
-        produce::send(scene::kafka(), &self.topic, records);
-    }
-
-    #[track_caller]
-    fn rows(&self) -> Vec<String> {
-        let sql = "SELECT CAST(id AS text) || ' ' || coalesce(a, '-') FROM made.items ORDER BY 1";
-        let rows = self.store.query(sql);
-        rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default()).collect()
-    }
-
     /// Sends records in one transaction of Kafka, and ends or aborts it.
     fn transaction(&self, records: &[Made], commit: bool) {
         let producer: BaseProducer = ClientConfig::new()
@@ -121,7 +92,7 @@ impl Play {
 #[test]
 fn marks_of_transactions_are_no_records() {
     for kind in KINDS {
-        let made = Play::new("marks", kind, &[]);
+        let made = Play::new("marks", kind, 1);
         made.transaction(&[create("1:10:0:0", &row(1, "a", ""))], true);
         made.transaction(&[create("1:20:0:0", &row(2, "never", ""))], false);
         made.options.once();
@@ -151,7 +122,7 @@ fn a_compacted_topic_has_gaps_and_tombstones() {
             ("min.cleanable.dirty.ratio", "0.0"),
             ("min.compaction.lag.ms", "0"),
         ];
-        let made = Play::new("compacted", kind, &compacted);
+        let made = Play::configured("compacted", kind, (1, &compacted));
         made.send(&[
             create("1:10:0:0", &row(1, "a", "")),
             create("1:11:0:0", &row(2, "b", "")),
@@ -185,7 +156,7 @@ fn a_compacted_topic_has_gaps_and_tombstones() {
 #[test]
 fn records_that_were_removed_before_they_were_applied_are_named() {
     for kind in KINDS {
-        let made = Play::new("cut", kind, &[]);
+        let made = Play::new("cut", kind, 1);
         let one = |number: i32| create(&format!("1:{number}:0:0"), &row(number, "a", ""));
         made.send(&[one(10), one(11), one(12)]);
         made.options.once();

@@ -22,9 +22,7 @@ mod letters;
 #[path = "sink_made/watermarks.rs"]
 mod watermarks;
 
-use sink::SinkOptions;
-use sink::Store;
-use sink::produce;
+use sink::Play;
 use sink::produce::Made;
 use sink::records::LEFT_OUT;
 use sink::records::arrive;
@@ -36,48 +34,6 @@ use sink::records::truncate;
 use sink::records::update;
 use sink::scene;
 use sink::warehouse::KINDS;
-use sink::warehouse::Kind;
-
-/// A topic and a warehouse of its own.
-struct Play {
-    topic: String,
-    store: Store,
-    options: SinkOptions,
-}
-
-impl Play {
-    fn new(name: &str, kind: Kind, partitions: i32) -> Self {
-        let name = format!("{name}_{kind:?}").to_lowercase();
-        let kafka = scene::kafka();
-        kafka.create_topic(&name, partitions, &[]);
-        let store = Store::new(kind, scene::server(), &name);
-        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url()).group(&name);
-        Self { topic: name, store, options }
-    }
-
-    #[track_caller]
-    fn send(&self, records: &[Made]) {
-        produce::send(scene::kafka(), &self.topic, records);
-    }
-
-    #[track_caller]
-    fn apply(&self, records: &[Made]) {
-        self.send(records);
-        self.options.once();
-    }
-
-    #[track_caller]
-    fn rows(&self) -> Vec<String> {
-        let sql = "SELECT CAST(id AS text) || ' ' || coalesce(a, '-') || ' ' || coalesce(big, '-') \
-                   FROM made.items ORDER BY id, 1";
-        let rows = self.store.query(sql);
-        rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default()).collect()
-    }
-
-    fn one(&self, sql: &str) -> String {
-        self.store.one(sql).unwrap_or_default()
-    }
-}
 
 #[test]
 fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
@@ -98,7 +54,7 @@ fn a_key_change_whose_create_half_is_read_first_keeps_its_large_values() {
             create("1:20:5:0", &row(1, "new", "other")),
             leave("1:23:0:0", &row(2, "", "")),
         ]);
-        assert_eq!(made.rows(), ["1 new other", "22 b2 also", "111 a4 large"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 new other", "22 b2 also", "111 a4 large"], "{kind:?}");
         assert_eq!(made.one("SELECT CAST(count(*) AS text) FROM _cdc.moved"), "0", "{kind:?}");
     }
 }
@@ -123,7 +79,7 @@ fn a_key_change_finds_its_old_row_wherever_the_key_stands() {
             moved(arrive("1:20:0:1", &row(2, "b", LEFT_OUT))),
         ];
         made.apply(&halves);
-        assert_eq!(made.rows(), ["2 b large"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["2 b large"], "{kind:?}");
     }
 }
 
@@ -132,11 +88,11 @@ fn a_create_half_whose_old_row_never_comes_is_marked_until_it_is_filled() {
     for kind in KINDS {
         let made = Play::new("never", kind, 1);
         made.apply(&[arrive("1:20:0:1", &row(5, "a", LEFT_OUT))]);
-        assert_eq!(made.rows(), ["5 a -"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["5 a -"], "{kind:?}");
         let marked = "SELECT CAST(_cdc_incomplete AS text) FROM made.items";
         assert!(made.one(marked).contains("big"), "{kind:?}");
         made.apply(&[update("1:30:0:0", &row(5, "a", "at last"))]);
-        assert_eq!(made.rows(), ["5 a at last"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["5 a at last"], "{kind:?}");
         assert_eq!(made.one(marked), "", "{kind:?}");
     }
 }
@@ -154,7 +110,7 @@ fn a_value_that_was_never_received_is_missing_under_a_new_key_too() {
                 arrive("1:30:0:1", &row(6, "b", LEFT_OUT)),
             ]);
             options.once();
-            assert_eq!(made.rows(), ["6 b -"], "{kind:?}");
+            assert_eq!(made.large_rows(), ["6 b -"], "{kind:?}");
             let marked = "SELECT CAST(_cdc_incomplete AS text) FROM made.items";
             assert!(made.one(marked).contains("big"), "{kind:?}, {records} at once");
         }
@@ -172,7 +128,7 @@ fn a_truncate_is_the_first_record_of_its_table() {
             create("1:40:0:0", &row(3, "newer", "")).to(1),
         ]);
         made.apply(&[update("1:50:0:0", &row(1, "newest", ""))]);
-        assert_eq!(made.rows(), ["1 newest ", "3 newer "], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 newest ", "3 newer "], "{kind:?}");
     }
 }
 
@@ -193,13 +149,13 @@ fn deleted_rows_stay_where_they_are_wanted() {
             create("1:22:0:0", &row(2, "again", "w")),
         ]);
         options.once();
-        assert_eq!(made.rows(), ["1 a x", "2 again w", "3 c z"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 a x", "2 again w", "3 c z"], "{kind:?}");
         let gone = "SELECT string_agg(CAST(id AS text), ',' ORDER BY id) FROM made.items WHERE _cdc_deleted";
         assert_eq!(made.one(gone), "1", "{kind:?}");
         made.send(&[truncate("1:30:0:0"), create("1:31:0:0", &row(3, "d", "v"))]);
         options.once();
         assert_eq!(made.one(gone), "1,2", "{kind:?}");
-        assert_eq!(made.rows(), ["1 a x", "2 again w", "3 d v"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 a x", "2 again w", "3 d v"], "{kind:?}");
     }
 }
 
@@ -234,7 +190,7 @@ fn a_row_that_goes_in_the_batch_of_its_last_values_keeps_them_under_soft() {
         ]);
         options.once();
         let expected = ["1 a2 x", "2 b2 y", "3 - -", "4 d w", "5 e v", "6 e2 v"];
-        assert_eq!(made.rows(), expected, "{kind:?}");
+        assert_eq!(made.large_rows(), expected, "{kind:?}");
         let ids = "SELECT string_agg(CAST(id AS text), ',' ORDER BY id) FROM made.items WHERE ";
         assert_eq!(made.one(&format!("{ids} _cdc_deleted")), "1,2,3,4,5,6", "{kind:?}");
         assert_eq!(made.one(&format!("{ids} _cdc_incomplete IS NOT NULL")), "3", "{kind:?}");
@@ -244,7 +200,7 @@ fn a_row_that_goes_in_the_batch_of_its_last_values_keeps_them_under_soft() {
         ]);
         options.once();
         let expected = ["1 again -", "2 b2 y", "3 c z", "4 d w", "5 e v", "6 e2 v"];
-        assert_eq!(made.rows(), expected, "{kind:?}: nothing of a deleted row comes back");
+        assert_eq!(made.large_rows(), expected, "{kind:?}: nothing of a deleted row comes back");
         assert_eq!(made.one(&format!("{ids} NOT _cdc_deleted")), "1,3", "{kind:?}");
         assert_eq!(made.one(&format!("{ids} _cdc_incomplete IS NOT NULL")), "1", "{kind:?}");
     }
@@ -265,7 +221,7 @@ fn soft_deletes_begin_and_end_while_the_table_is_there() {
         let late = || create("1:15:0:0", &row(2, "late", "")).to(1);
         made.send(&[delete("1:30:0:0", &row(1, "", "")), late()]);
         soft.once();
-        assert_eq!(made.rows(), ["1 a x", "3 c z"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 a x", "3 c z"], "{kind:?}");
         let gone = "SELECT string_agg(CAST(id AS text), ',') FROM made.items WHERE _cdc_deleted";
         assert_eq!(made.one(gone), "1", "{kind:?}");
         made.store.execute("DELETE FROM _cdc.watermarks");
@@ -274,7 +230,7 @@ fn soft_deletes_begin_and_end_while_the_table_is_there() {
             update("1:25:0:0", &row(1, "late", "")).to(1),
             late(),
         ]);
-        assert_eq!(made.rows(), ["3 c2 z"], "{kind:?}: what was marked is gone");
+        assert_eq!(made.large_rows(), ["3 c2 z"], "{kind:?}: what was marked is gone");
     }
 }
 
@@ -291,16 +247,16 @@ fn an_old_window_changes_nothing() {
             arrive("1:14:0:1", &row(9, "a3", LEFT_OUT)).to(1),
         ]);
         let expected = ["9 a3 x"];
-        assert_eq!(made.rows(), expected, "{kind:?}");
+        assert_eq!(made.large_rows(), expected, "{kind:?}");
         made.store.execute("UPDATE _cdc.offsets SET next_offset = 0");
         made.options.once();
-        assert_eq!(made.rows(), expected, "{kind:?}: after the window again");
+        assert_eq!(made.large_rows(), expected, "{kind:?}: after the window again");
         made.store.execute("UPDATE _cdc.offsets SET next_offset = 0");
         made.store.execute("DELETE FROM _cdc.watermarks");
         made.options.once();
-        assert_eq!(made.rows(), expected, "{kind:?}: without watermarks");
+        assert_eq!(made.large_rows(), expected, "{kind:?}: without watermarks");
         made.options.clone().group("another").once();
-        assert_eq!(made.rows(), expected, "{kind:?}: another group");
+        assert_eq!(made.large_rows(), expected, "{kind:?}: another group");
     }
 }
 
@@ -321,7 +277,7 @@ fn the_halves_of_a_key_change_that_come_again_change_nothing() {
                 made.store.execute("UPDATE _cdc.offsets SET next_offset = 1");
                 made.store.execute("DELETE FROM _cdc.watermarks");
                 options.once();
-                assert_eq!(made.rows(), ["9 a3 x"], "{kind:?}, {records} at once");
+                assert_eq!(made.large_rows(), ["9 a3 x"], "{kind:?}, {records} at once");
                 let moved = made.one("SELECT CAST(count(*) AS text) FROM _cdc.moved");
                 assert_eq!(moved, "0", "{kind:?}, {records} at once");
             }
@@ -337,12 +293,12 @@ fn a_table_that_is_there_is_taken_only_if_it_is_empty() {
             "CREATE SCHEMA made; CREATE TABLE made.items (id integer, a text, big text, own text)";
         made.store.execute(sql);
         made.apply(&[create("1:10:0:0", &row(1, "a", "x")), update("1:11:0:0", &row(1, "b", "x"))]);
-        assert_eq!(made.rows(), ["1 b x"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 b x"], "{kind:?}");
         let made = Play::new("there_full", kind, 1);
         made.store.execute(&format!("{sql}; INSERT INTO made.items VALUES (7, 'mine', '', '')"));
         made.send(&[create("1:10:0:0", &row(1, "a", "x"))]);
         made.options.try_once().expect(78, &["made.items", "rows"]);
-        assert_eq!(made.rows(), ["7 mine "], "{kind:?}");
+        assert_eq!(made.large_rows(), ["7 mine "], "{kind:?}");
     }
 }
 
@@ -356,7 +312,7 @@ fn a_table_belongs_to_one_prefix() {
             other.value.map(|value| value.replace("\"name\":\"hand\"", "\"name\":\"foot\""));
         made.send(&[other]);
         made.options.try_once().expect(78, &["hand", "foot"]);
-        assert_eq!(made.rows(), ["1 a x"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 a x"], "{kind:?}");
     }
 }
 
@@ -368,6 +324,6 @@ fn a_topic_that_was_created_again_is_read_from_its_beginning() {
         scene::kafka().delete_topic(&made.topic);
         scene::kafka().create_topic(&made.topic, 1, &[]);
         made.apply(&[update("1:20:0:0", &row(1, "a2", "x"))]);
-        assert_eq!(made.rows(), ["1 a2 x", "2 b x"], "{kind:?}");
+        assert_eq!(made.large_rows(), ["1 a2 x", "2 b x"], "{kind:?}");
     }
 }

@@ -24,9 +24,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer as _;
 
+use sink::Play;
 use sink::Sink;
-use sink::SinkOptions;
-use sink::Store;
 use sink::produce;
 use sink::produce::Made;
 use sink::records::LEFT_OUT;
@@ -41,42 +40,6 @@ use sink::warehouse::KINDS;
 use sink::warehouse::Kind;
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// A topic and a warehouse of its own.
-struct Play {
-    topic: String,
-    store: Store,
-    options: SinkOptions,
-}
-
-impl Play {
-    fn new(name: &str, kind: Kind, partitions: i32) -> Self {
-        let name = format!("{name}_{kind:?}").to_lowercase();
-        let kafka = scene::kafka();
-        kafka.create_topic(&name, partitions, &[]);
-        let store = Store::new(kind, scene::server(), &name);
-        let options = SinkOptions::new(&kafka.bootstrap(), &name, &store.url()).group(&name);
-        Self { topic: name, store, options }
-    }
-
-    #[track_caller]
-    fn send(&self, records: &[Made]) {
-        produce::send(scene::kafka(), &self.topic, records);
-    }
-
-    #[track_caller]
-    fn apply(&self, records: &[Made]) {
-        self.send(records);
-        self.options.once();
-    }
-
-    #[track_caller]
-    fn rows(&self) -> Vec<String> {
-        let sql = "SELECT CAST(id AS text) || ' ' || coalesce(a, '-') FROM made.items ORDER BY 1";
-        let rows = self.store.query(sql);
-        rows.into_iter().map(|mut row| row.remove(0).unwrap_or_default()).collect()
-    }
-}
 
 /// A record of a table whose rows nothing tells apart, though its records may have keys: the key's
 /// column may be null.

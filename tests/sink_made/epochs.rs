@@ -1,6 +1,6 @@
 //! A source that was read anew: what the new reads do not bring again goes, and only that.
 
-use crate::Play;
+use crate::sink::Play;
 use crate::sink::produce;
 use crate::sink::produce::Made;
 use crate::sink::records::create;
@@ -55,7 +55,7 @@ fn read(position: &str, row: &str) -> Made {
 fn rows_that_a_new_read_does_not_bring_again_go_once_all_of_it_is_applied() {
     for kind in KINDS {
         let source = Source::new("anew", kind, 2);
-        let rows = || source.made.rows();
+        let rows = || source.made.large_rows();
         source.apply(vec![
             read("1:0:0:0", &row(1, "a", "")),
             read("1:0:1:0", &row(2, "b", "")).to(1),
@@ -93,14 +93,14 @@ fn a_table_of_which_a_new_read_finds_no_row_is_empty() {
         source.apply(vec![read("1:0:0:0", &row(1, "a", "")), read("1:0:1:0", &row(2, "b", ""))]);
         source.read_whole(2, &[2]);
         source.apply(vec![]);
-        assert!(source.made.rows().is_empty(), "{kind:?}: {:?}", source.made.rows());
+        assert!(source.made.large_rows().is_empty(), "{kind:?}: {:?}", source.made.large_rows());
         let epoch = source.made.one("SELECT CAST(epoch AS text) FROM _cdc.tables");
         assert_eq!(epoch, "2", "{kind:?}");
         source.apply(vec![
             update("1:30:0:0", &row(1, "old", "")),
             create("2:10:0:0", &row(2, "new", "")),
         ]);
-        assert_eq!(source.made.rows(), ["2 new "], "{kind:?}");
+        assert_eq!(source.made.large_rows(), ["2 new "], "{kind:?}");
     }
 }
 
@@ -112,7 +112,7 @@ fn rows_that_a_new_read_does_not_bring_again_are_marked_under_soft() {
         source.apply(vec![read("1:0:0:0", &row(1, "a", "")), read("1:0:1:0", &row(2, "b", ""))]);
         source.read_whole(2, &[3]);
         source.apply(vec![read("2:0:0:0", &row(1, "a", ""))]);
-        assert_eq!(source.made.rows(), ["1 a ", "2 b "], "{kind:?}");
+        assert_eq!(source.made.large_rows(), ["1 a ", "2 b "], "{kind:?}");
         let gone = "SELECT string_agg(CAST(id AS text), ',') FROM made.items WHERE _cdc_deleted";
         assert_eq!(source.made.one(gone), "2", "{kind:?}");
     }
@@ -145,6 +145,6 @@ fn a_table_that_is_read_anew_loses_its_mark() {
         source.read_whole(2, &[3]);
         source.apply(vec![read("2:0:0:0", &row(1, "seven", ""))]);
         assert!(!mark(), "{kind:?}");
-        assert_eq!(source.made.rows(), ["1 seven "], "{kind:?}");
+        assert_eq!(source.made.large_rows(), ["1 seven "], "{kind:?}");
     }
 }

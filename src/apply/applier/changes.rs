@@ -1,6 +1,5 @@
 //! What a record does to its table.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::apply::applier::Applier;
@@ -16,6 +15,7 @@ use crate::apply::applier::tables::TableProblem;
 use crate::apply::applier::waiting;
 use crate::apply::merge::Cell;
 use crate::apply::merge::Target;
+use crate::apply::merge::cell::fill_missing;
 use crate::apply::merge::fold::Change;
 use crate::apply::merge::target;
 use crate::apply::merge::version::Version;
@@ -154,9 +154,7 @@ impl Applier {
     /// The table and the columns that a record without value is of.
     fn of_tombstone(&mut self, record: &Record) -> Result<Option<Named>, TableProblem> {
         if record.schema().is_some() {
-            let prefixes: BTreeSet<String> =
-                self.tables.values().map(|known| known.target.prefix.clone()).collect();
-            for prefix in prefixes {
+            for prefix in self.prefixes() {
                 let version = self.versions.entry(record, &prefix, &mut *self.schemas)?;
                 if let Some(version) = version {
                     return Ok(Some((version.table.clone(), Some(version))));
@@ -275,11 +273,7 @@ impl Applier {
             let after = after.ok_or_else(|| RecordProblem::new("it has no new row"))?;
             let mut cells = self.read_row(after.get(), event.position, fitted, (target, false))?;
             if let Some(old) = &old {
-                for (cell, old) in cells.iter_mut().zip(old) {
-                    if *cell == Cell::Missing {
-                        *cell = *old;
-                    }
-                }
+                fill_missing(&mut cells, old);
             }
             new = Some(cells);
         }

@@ -16,6 +16,7 @@ use crate::apply::merge::OffsetPlan;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Target;
 use crate::apply::merge::WatermarkPlan;
+use crate::apply::merge::cell::fill_missing;
 use crate::apply::merge::fold::Base;
 use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
@@ -354,13 +355,7 @@ impl Applier {
             let mut cells = row.cells;
             if let Some(base) = row.base.filter(|_| cells.contains(&Cell::Missing)) {
                 match self.base_rows(&table, &[base])?.pop() {
-                    Some(BaseRow::There(found)) => {
-                        for (cell, found) in cells.iter_mut().zip(found) {
-                            if *cell == Cell::Missing {
-                                *cell = found;
-                            }
-                        }
-                    }
+                    Some(BaseRow::There(found)) => fill_missing(&mut cells, &found),
                     // It comes again: what it had put aside is there, or was taken.
                     Some(BaseRow::Overtaken) => continue,
                     Some(BaseRow::Unknown) | None => {}

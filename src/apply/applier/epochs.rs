@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::apply::applier::Applier;
 use crate::apply::applier::Event;
 use crate::apply::applier::Partition;
+use crate::apply::applier::offset_of;
 use crate::apply::error::ApplyError;
 use crate::apply::merge::Target;
 use crate::lsn::Lsn;
@@ -31,6 +32,11 @@ pub struct WholeRead {
 }
 
 impl Applier {
+    /// Prefixes of the tables.
+    pub(super) fn prefixes(&self) -> BTreeSet<String> {
+        self.tables.values().map(|known| known.target.prefix.clone()).collect()
+    }
+
     /// A table without key is emptied at the first record of a higher epoch.
     pub(super) fn enter_epoch(
         &mut self,
@@ -68,10 +74,8 @@ impl Applier {
         &mut self,
         is_bare: impl Fn(&Partition, i64, i64) -> bool,
     ) -> Result<(), ApplyError> {
-        let prefixes: BTreeSet<String> =
-            self.tables.values().map(|known| known.target.prefix.clone()).collect();
         let mut due = Vec::new();
-        for prefix in prefixes {
+        for prefix in self.prefixes() {
             let reads = match self.schemas.whole_reads(&prefix) {
                 Ok(reads) => reads,
                 Err(error) => {
@@ -95,11 +99,10 @@ impl Applier {
             let mut is_applied = true;
             for (number, end) in &read.end_offsets {
                 let partition = (Arc::clone(&topic), *number);
-                let is_this = |known: &&(String, i32, i64)| known.0 == *topic && known.1 == *number;
-                let stored = stored.iter().find(is_this).map_or(0, |known| known.2);
                 // What is ours may have begun anew.
                 let ours = self.owned.get(&partition);
-                let at = ours.map_or(stored, |owned| owned.next_offset);
+                let at =
+                    ours.map_or_else(|| offset_of(&stored, &partition), |owned| owned.next_offset);
                 is_applied &= at >= *end || is_bare(&partition, at, *end);
             }
             if is_applied {

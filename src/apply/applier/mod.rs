@@ -88,6 +88,12 @@ type ParkedKey = (String, Vec<u8>);
 /// A partition of a topic.
 pub type Partition = (Arc<str>, i32);
 
+/// The next offset of a partition among those that a warehouse has stored; 0 if it is not there.
+pub fn offset_of(stored: &[(String, i32, i64)], (topic, number): &Partition) -> i64 {
+    let is_this = |known: &&(String, i32, i64)| known.0 == **topic && known.1 == *number;
+    stored.iter().find(is_this).map_or(0, |known| known.2)
+}
+
 /// What is known of a partition that is ours.
 #[derive(Clone, Debug)]
 struct Owned {

@@ -7,6 +7,7 @@ use crate::apply::error::ApplyError;
 use crate::apply::merge::Cell;
 use crate::apply::merge::Moved;
 use crate::apply::merge::Target;
+use crate::apply::merge::cell::fill_missing;
 use crate::apply::merge::fold::Base;
 use crate::position::Position;
 
@@ -31,11 +32,7 @@ impl Applier {
     ) -> Result<OldKey, ApplyError> {
         let position = Position { sub: 0, ..event.position };
         if let Some(moved) = self.batch.take_aside(event.table, position) {
-            for (cell, old) in cells.iter_mut().zip(&moved.cells) {
-                if *cell == Cell::Missing {
-                    *cell = *old;
-                }
-            }
+            fill_missing(cells, &moved.cells);
             return Ok(OldKey::Found(moved.base));
         }
         let has_row = self.tables.contains_key(event.table) && !self.is_new(event.table);

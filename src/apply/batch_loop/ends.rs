@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::apply::applier::Partition;
+use crate::apply::applier::offset_of;
 use crate::apply::batch_loop::BatchLoop;
 use crate::apply::error::ApplyError;
 
@@ -67,9 +68,7 @@ impl BatchLoop<'_> {
         }
         let stored = self.applier.warehouse().offsets(&self.settings.group)?;
         for (partition, end) in foreign {
-            let is_this =
-                |known: &&(String, i32, i64)| known.0 == *partition.0 && known.1 == partition.1;
-            let at = stored.iter().find(is_this).map_or(0, |known| known.2);
+            let at = offset_of(&stored, partition);
             if self.consumer.has_record(partition, at, *end)? {
                 return Ok(false);
             }

@@ -20,6 +20,15 @@ pub enum Cell {
     Text(Span),
 }
 
+/// Gives a row what it lacks, as far as another has it.
+pub fn fill_missing(cells: &mut [Cell], from: &[Cell]) {
+    for (cell, found) in cells.iter_mut().zip(from) {
+        if *cell == Cell::Missing {
+            *cell = *found;
+        }
+    }
+}
+
 /// The texts of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {

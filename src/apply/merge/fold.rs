@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::apply::merge::cell::Cell;
 use crate::apply::merge::cell::Texts;
+use crate::apply::merge::cell::fill_missing;
 use crate::apply::merge::plan::CountPlan;
 use crate::apply::merge::plan::RowPlan;
 use crate::apply::merge::plan::TableChange;
@@ -320,11 +321,7 @@ impl Batch {
     pub fn fill(&mut self, table: &TableName, key: &[u8], found: &[Cell]) {
         let row = self.tables.get_mut(table).and_then(|batch| batch.rows.get_mut(key));
         let Some(change) = row else { return };
-        for (cell, found) in change.cells.iter_mut().zip(found) {
-            if *cell == Cell::Missing {
-                *cell = *found;
-            }
-        }
+        fill_missing(&mut change.cells, found);
     }
 
     /// The cells of a row of this batch.
@@ -358,11 +355,7 @@ impl Batch {
 
 /// What a change does not say stays as it was before.
 fn carry_over(known: &Change, change: &mut Change) {
-    for (at, cell) in change.cells.iter_mut().enumerate() {
-        if *cell == Cell::Missing {
-            *cell = known.cells.get(at).copied().unwrap_or(Cell::Missing);
-        }
-    }
+    fill_missing(&mut change.cells, &known.cells);
     change.is_fresh = known.is_fresh;
     if change.base.is_none() {
         change.base.clone_from(&known.base);
