@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use cdc_testkit::http;
 use cdc_testkit::http::Answer;
-use cdc_testkit::process;
 use cdc_testkit::process::Daemon;
 use cdc_testkit::servers::kafka::Kafka;
-use tempfile::TempDir;
+
+use super::program::Program;
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -113,10 +112,7 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Agent {
     options: AgentOptions,
-    // Declared before its folder, so that it ends first.
-    daemon: Option<Daemon>,
-    dir: TempDir,
-    port: u16,
+    program: Program,
     /// Bytes of the log that belong to earlier runs.
     logged_before: usize,
 }
@@ -131,22 +127,13 @@ impl Agent {
 
     /// As it would be started, but not yet.
     pub(crate) fn prepared(options: AgentOptions) -> Self {
-        let dir = process::scratch_dir("agent");
-        let port = process::free_port();
-        Self { options, daemon: None, dir, port, logged_before: 0 }
+        Self { options, program: Program::new("agent"), logged_before: 0 }
     }
 
     /// A command of the same binary with the same environment and folder.
     pub(crate) fn command(&self) -> Command {
-        let mut command = process::command(env!("CARGO_BIN_EXE_cdc-agent"));
-        for (name, _) in std::env::vars() {
-            if name.starts_with("PG") || name.starts_with("CDC_AGENT_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("HOME", self.dir.path()).current_dir(self.dir.path());
-        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        command
+        let binary = env!("CARGO_BIN_EXE_cdc-agent");
+        self.program.command(binary, "CDC_AGENT_", &self.options.environment)
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -156,7 +143,7 @@ impl Agent {
         arguments.extend(options.destination.iter().cloned());
         arguments.extend(["--topic-prefix".to_owned(), options.prefix.clone()]);
         if options.http {
-            arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", self.port)]);
+            arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", self.port())]);
         }
         arguments.extend(options.arguments.iter().cloned());
         arguments
@@ -165,11 +152,10 @@ impl Agent {
     /// Starts it again after it has ended, with the same options.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        assert!(self.daemon.is_none(), "the agent runs already");
         let mut command = self.command();
         command.args(self.arguments());
         self.logged_before = self.whole_log().len();
-        self.daemon = Some(Daemon::spawn("agent", command, self.dir.path()));
+        self.program.start(command);
     }
 
     /// Other options from the next start on.
@@ -181,14 +167,14 @@ impl Agent {
     #[track_caller]
     pub(crate) fn kill(&mut self) {
         self.assert_running();
-        self.daemon.take().expect("the agent runs").kill();
+        self.program.take().kill();
     }
 
     /// SIGTERM; it has to end with status 0 in the default `shutdown.timeout.ms` and a little.
     #[track_caller]
     pub(crate) fn stop(&mut self) -> Duration {
         self.assert_running();
-        let mut daemon = self.daemon.take().expect("the agent runs");
+        let mut daemon = self.program.take();
         let began = std::time::Instant::now();
         let status = daemon.terminate(Duration::from_secs(30));
         assert_eq!(status.code(), Some(0), "after SIGTERM; its log ends:\n{}", daemon.log_tail());
@@ -198,7 +184,7 @@ impl Agent {
     /// Waits until it gives up by itself.
     #[track_caller]
     pub(crate) fn refusal(&mut self, timeout: Duration) -> Refusal {
-        let mut daemon = self.daemon.take().expect("the agent was started");
+        let mut daemon = self.program.take();
         let status = daemon.wait_exit(timeout);
         let log = self.log();
         // The last message begins at the start of a line and goes on in indented ones.
@@ -219,16 +205,13 @@ impl Agent {
     /// Its process.
     #[track_caller]
     pub(crate) fn daemon(&self) -> &Daemon {
-        self.daemon.as_ref().expect("the agent runs")
+        self.program.daemon()
     }
 
     /// Ends the test if it has ended by itself.
     #[track_caller]
     pub(crate) fn assert_running(&mut self) {
-        let daemon = self.daemon.as_mut().expect("the agent was started");
-        if let Some(status) = daemon.exit_status() {
-            panic!("the agent has ended with {status}; its log ends:\n{}", daemon.log_tail());
-        }
+        self.program.assert_running();
     }
 
     /// Asks until the answer is yes; the agent has to run meanwhile.
@@ -272,33 +255,32 @@ impl Agent {
 
     /// What all runs have logged.
     pub(crate) fn whole_log(&self) -> String {
-        let log = std::fs::read(self.dir.path().join("agent.err")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        self.program.log()
     }
 
     /// The file of its standard output, over all runs.
     pub(crate) fn stdout_path(&self) -> PathBuf {
-        self.dir.path().join("agent.out")
+        self.dir().join("agent.out")
     }
 
     /// The folder that it runs in.
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        self.program.dir()
     }
 
     /// `GET` of its HTTP port.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, String> {
-        http::get(&format!("http://127.0.0.1:{}{path}", self.port))
+        self.program.get(path)
     }
 
     /// The port that `--http` gives.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.program.port()
     }
 
     /// One scrape; `None` if nobody answers.
     pub(crate) fn metrics(&self) -> Option<Answer> {
-        self.get("/metrics").ok().filter(Answer::is_success)
+        self.program.metrics()
     }
 
     /// A metric without labels beside `slot`; `None` if it is absent.

@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod judge;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod source;
 

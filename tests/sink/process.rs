@@ -1,14 +1,11 @@
 //! One `cdc-sink` process.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use cdc_testkit::http;
 use cdc_testkit::http::Answer;
-use cdc_testkit::process;
 use cdc_testkit::process::Daemon;
-use tempfile::TempDir;
+
+use crate::run::program::Program;
 
 /// How long a run with `--once` may take on a busy machine.
 const ONCE: Duration = Duration::from_secs(180);
@@ -90,10 +87,7 @@ impl SinkOptions {
 
     #[track_caller]
     fn run(&self, more: &[&str]) -> Ended {
-        let mut sink = Sink::spawn(self.clone(), more);
-        let mut daemon = sink.daemon.take().expect("it was started");
-        let code = daemon.wait_exit(ONCE).code();
-        Ended { code, log: daemon.log(), stdout: daemon.stdout() }
+        Sink::spawn(self.clone(), more).ended(ONCE)
     }
 }
 
@@ -120,9 +114,7 @@ impl Ended {
 #[derive(Debug)]
 pub(crate) struct Sink {
     options: SinkOptions,
-    daemon: Option<Daemon>,
-    dir: TempDir,
-    port: u16,
+    program: Program,
 }
 
 impl Sink {
@@ -132,48 +124,40 @@ impl Sink {
     }
 
     fn spawn(options: SinkOptions, more: &[&str]) -> Self {
-        let dir = process::scratch_dir("sink");
-        let mut sink = Self { options, daemon: None, dir, port: process::free_port() };
+        let mut sink = Self { options, program: Program::new("sink") };
         sink.launch(more);
         sink
     }
 
     fn launch(&mut self, more: &[&str]) {
-        let mut command: Command = process::command(PathBuf::from(env!("CARGO_BIN_EXE_cdc-sink")));
-        for (name, _) in std::env::vars() {
-            if name.starts_with("PG") || name.starts_with("CDC_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("HOME", self.dir.path()).current_dir(self.dir.path());
-        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        command.args(more);
         let options = &self.options;
+        let binary = env!("CARGO_BIN_EXE_cdc-sink");
+        let mut command = self.program.command(binary, "CDC_", &options.environment);
+        command.args(more);
         command.args(["--brokers", &options.brokers, "--topics", &options.topics]);
         command.args(["--group", &options.group, "--to", &options.to]);
-        let http = format!("127.0.0.1:{}", self.port);
+        let http = format!("127.0.0.1:{}", self.program.port());
         command.args(["--http", if more.is_empty() { &http } else { "none" }]);
         command.args(&options.arguments);
-        self.daemon = Some(Daemon::spawn("sink", command, self.dir.path()));
+        self.program.start(command);
     }
 
     /// Starts it again after it was killed or stopped.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        assert!(self.daemon.is_none(), "it runs already");
         self.launch(&[]);
     }
 
     /// SIGKILL.
     #[track_caller]
     pub(crate) fn kill(&mut self) {
-        self.daemon.take().expect("it runs").kill();
+        self.program.take().kill();
     }
 
     /// SIGTERM; it has to end with status 0.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
-        let mut daemon = self.daemon.take().expect("it runs");
+        let mut daemon = self.program.take();
         let status = daemon.terminate(Duration::from_secs(60));
         assert_eq!(status.code(), Some(0), "after SIGTERM; its log ends:\n{}", daemon.log_tail());
     }
@@ -181,35 +165,30 @@ impl Sink {
     /// Its process.
     #[track_caller]
     pub(crate) fn daemon(&self) -> &Daemon {
-        self.daemon.as_ref().expect("it runs")
+        self.program.daemon()
     }
 
     /// Ends the test if it has ended by itself.
     #[track_caller]
     pub(crate) fn assert_running(&mut self) {
-        let daemon = self.daemon.as_mut().expect("it was started");
-        if let Some(status) = daemon.exit_status() {
-            panic!("the sink has ended with {status}; its log ends:\n{}", daemon.log_tail());
-        }
+        self.program.assert_running();
     }
 
     /// Waits until it ends by itself.
     #[track_caller]
     pub(crate) fn ended(&mut self, timeout: Duration) -> Ended {
-        let mut daemon = self.daemon.take().expect("it runs");
+        let mut daemon = self.program.take();
         let code = daemon.wait_exit(timeout).code();
         Ended { code, log: daemon.log(), stdout: daemon.stdout() }
     }
 
     /// All that it has logged.
     pub(crate) fn log(&self) -> String {
-        let log = std::fs::read(self.dir.path().join("sink.err")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        self.program.log()
     }
 
     /// One scrape; `None` if nobody answers.
     pub(crate) fn metrics(&self) -> Option<Answer> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        http::get(&url).ok().filter(Answer::is_success)
+        self.program.metrics()
     }
 }
