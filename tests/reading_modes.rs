@@ -430,3 +430,54 @@ fn initial_statements_begin_each_connection_and_change_no_value() {
     assert_eq!(status, Some(78), "{log}");
     assert!(log.contains("statement 2 of database.initial.statements: "), "{log}");
 }
+
+#[test]
+fn notifications_tell_what_each_start_reads() {
+    let case = Case::new("told");
+    let told = |case: &Case| -> Vec<String> {
+        let values = case.values();
+        let told = values.iter().filter(|record| record["topic"] == "told");
+        told.map(|record| {
+            let data = &record["value"]["additional_data"];
+            assert_eq!(record["key"]["id"], record["value"]["id"]);
+            assert_eq!(data["connector_name"], "p");
+            let more = |name: &str| data[name].as_str().map(|text| format!(" {text}"));
+            let kind = record["value"]["type"].as_str().unwrap().to_owned();
+            kind + &more("status").or(more("data_collections")).unwrap_or_default()
+        })
+        .collect()
+    };
+    let settings = [
+        "notification.enabled.channels=log,sink",
+        "notification.sink.topic.name=told",
+        "snapshot.max.threads=1",
+        "snapshot.select.statement.overrides=public.t",
+    ];
+    let with = |statement: &'static str| [&settings[..], &[statement]].concat();
+    let (status, log) = case.refused(&with(
+        "snapshot.select.statement.overrides.public.t=SELECT id, (1 / (id - 2))::text AS v \
+         FROM public.t",
+    ));
+    assert_eq!(status, Some(78), "{log}");
+    let refused = "snapshot.select.statement.overrides.public.t cannot be run: ERROR: division";
+    assert!(log.contains(refused), "{log}");
+    let aborted =
+        ["STARTED", "IN_PROGRESS public.t", "TABLE_SCAN_COMPLETED SQL_EXCEPTION", "ABORTED"];
+    assert_eq!(told(&case), aborted, "{log}");
+    assert!(log.contains("[Notification Service]  {id='"), "{log}");
+    assert!(log.contains("type='ABORTED', additionalData={connector_name=p}"), "{log}");
+    let (status, log) =
+        case.refused(&with("snapshot.select.statement.overrides.public.t=SELECT id FROM t"));
+    assert_eq!(status, Some(78), "{log}");
+    assert!(log.contains("cannot be run: ERROR: relation \"t\" does not exist"), "{log}");
+
+    let case = Case::new("told2");
+    let all = with("snapshot.select.statement.overrides.public.t=SELECT * FROM public.t");
+    case.run(&all, 2);
+    let mut expected =
+        vec!["STARTED", "IN_PROGRESS public.t", "TABLE_SCAN_COMPLETED SUCCEEDED", "COMPLETED"];
+    assert_eq!(told(&case), expected);
+    case.run(&all, 2);
+    expected.push("SKIPPED");
+    assert_eq!(told(&case), expected);
+}

@@ -17,6 +17,7 @@ use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
 use crate::capture::heartbeat::HeartbeatLoop;
 use crate::capture::monitor::Monitor;
+use crate::capture::notifier::Notifier;
 use crate::capture::pipeline::Pipeline;
 use crate::capture::pipeline::Resume;
 use crate::capture::postgres::Connection;
@@ -122,31 +123,20 @@ impl Session<'_> {
             server_version = connection.server_version(), tls = connection.is_encrypted(),
             tables = captured.tables.len(), "connected to PostgreSQL"
         );
-        let reader = read::Reader { session: *self, sql: &sql, captured: &captured, identity };
+        let notifier = Notifier::new(self.settings, self.pipeline, self.stop)?;
+        let reader = read::Reader {
+            session: *self,
+            sql: &sql,
+            captured: &captured,
+            identity,
+            notifier: &notifier,
+        };
         let start = self.read_always(start, &mut state);
         if !matches!(start, Start::Stream { .. }) {
             self.stop.wait(self.settings.snapshot.delay);
         }
-        let from = match start {
-            Start::Over { epoch } => {
-                if slot.is_some() {
-                    slot::drop_slot(&sql, &self.settings.slot)?;
-                }
-                reader.fresh(&mut connection, epoch, &mut state)?
-            }
-            Start::Fresh { epoch } => {
-                let read = reader.fresh(&mut connection, epoch.max(first_epoch), &mut state);
-                read.inspect_err(|error| self.withdraw(&sql, error))?
-            }
-            Start::ReadAgain { confirmed } => {
-                reader.again(&mut connection, (confirmed, first_epoch), &mut state)?
-            }
-            Start::Stream { from } => {
-                reader.new_tables(state.as_mut())?;
-                self.pipeline.keep_resume_at_least(from);
-                from
-            }
-        };
+        let known = (slot.is_some(), first_epoch);
+        let from = reader.begin(start, &mut connection, known, &mut state)?;
         let Some(mut state) = state else { return Ok(()) };
         let heartbeat = self.heartbeat(&sql)?;
         if let Some(heartbeat) = &heartbeat {
@@ -197,7 +187,7 @@ impl Session<'_> {
     }
 
     /// A refusal before there is a slot leaves no publication of ours behind either.
-    fn withdraw(&self, sql: &Sql, error: &CaptureError) {
+    pub(super) fn withdraw(&self, sql: &Sql, error: &CaptureError) {
         if !matches!(error.disposition(), Disposition::Halt { .. }) {
             return;
         }

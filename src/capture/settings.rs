@@ -54,6 +54,8 @@ pub struct CaptureSettings {
     pub transaction_metadata: bool,
     /// `heartbeat.*`; `None`: no heartbeats.
     pub heartbeat: Option<Heartbeat>,
+    /// `notification.*`.
+    pub notifications: NotificationSettings,
     /// `tombstones.on.delete`.
     pub tombstones: bool,
     /// `extended.headers.enabled`: the `__debezium.context.*` headers.
@@ -119,6 +121,15 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// `heartbeat.action.query`; empty: none.
     pub action: String,
+}
+
+/// Where it is told how a snapshot goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotificationSettings {
+    /// The channel `log`.
+    pub to_log: bool,
+    /// The channel `sink`: `notification.sink.topic.name`.
+    pub topic: Option<String>,
 }
 
 /// What to do about a value that cannot be converted.

@@ -272,6 +272,16 @@ impl Tables {
         self.control(self.settings.naming.heartbeat_topic(), writer, true)
     }
 
+    /// Makes the topic of notifications ready.
+    ///
+    /// # Errors
+    ///
+    /// The destination fails.
+    pub(super) fn notifications(&self, topic: &str) -> Result<ReadyControl, CaptureError> {
+        let writer = ControlWriter::notifications(&self.settings.values);
+        self.control(topic.to_owned(), writer, false)
+    }
+
     fn control(
         &self,
         topic: String,
@@ -398,7 +408,7 @@ fn schema_entry(shape: &Shape, writer: &TableWriter) -> Vec<u8> {
 }
 
 /// A version 4 UUID.
-fn random_uuid() -> String {
+pub(super) fn random_uuid() -> String {
     use ring::rand::SecureRandom;
     let mut bytes = [0; 16];
     // Without random bytes the id is not unique, which harms nobody.

@@ -9,6 +9,7 @@ use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
 use crate::capture::Heartbeat;
+use crate::capture::NotificationSettings;
 use crate::capture::PublicationAutocreate;
 use crate::capture::Times;
 use crate::capture::change::BinaryMode;
@@ -120,6 +121,7 @@ impl AgentConfig {
         let slot_options = reading::slot(&mut raw);
         let identities = reading::identities(&mut raw);
         let skipped = shaping::skipped_operations(&mut raw);
+        let notifications = notifications(&mut raw);
         let values = value_settings(&mut raw);
         let errors = raw.take_errors();
         let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
@@ -147,6 +149,7 @@ impl AgentConfig {
             skipped,
             transaction_metadata: raw.flag("provide.transaction.metadata"),
             heartbeat: heartbeat(&raw),
+            notifications,
             tombstones: raw.flag("tombstones.on.delete"),
             context_headers: raw.flag("extended.headers.enabled"),
             snapshot,
@@ -190,6 +193,30 @@ fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {
     let interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
     let action = raw.text("heartbeat.action.query").to_owned();
     (!interval.is_zero()).then_some(Heartbeat { interval, action })
+}
+
+/// Channels of notifications: Debezium's `jmx`, and those of Java classes, need a JVM.
+fn notifications(raw: &mut RawConfig) -> NotificationSettings {
+    const CHANNELS: &str = "notification.enabled.channels";
+    const TOPIC: &str = "notification.sink.topic.name";
+    let mut settings = NotificationSettings::default();
+    let channels = raw.text(CHANNELS).to_owned();
+    let topic = raw.text(TOPIC).to_owned();
+    for channel in channels.split(',').map(str::trim).filter(|channel| !channel.is_empty()) {
+        match channel {
+            "log" => settings.to_log = true,
+            "sink" if topic.is_empty() => raw.fail(
+                TOPIC,
+                format!("found nothing, expected a topic, because {CHANNELS} has sink"),
+            ),
+            "sink" => settings.topic = Some(topic.clone()),
+            other => raw.fail(
+                CHANNELS,
+                format!("found \"{other}\", expected sink, log (jmx and classes need a JVM)"),
+            ),
+        }
+    }
+    settings
 }
 
 fn times(raw: &RawConfig) -> Times {

@@ -54,7 +54,7 @@ pub struct SourceInfo<'a> {
 /// A value that is no change event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAChange {
-    /// A heartbeat or a mark of a transaction: nothing for a table.
+    /// A heartbeat, a mark of a transaction or a notification: nothing for a table.
     Notice,
     /// It is not JSON of an envelope.
     Malformed {
@@ -77,10 +77,6 @@ struct Document<'a> {
     source: Option<SourceInfo<'a>>,
     #[serde(borrow, default)]
     op: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    status: Option<Cow<'a, str>>,
-    #[serde(default)]
-    ts_ms: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -93,10 +89,32 @@ struct Body<'a> {
     source: Option<SourceInfo<'a>>,
     #[serde(borrow, default)]
     op: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    status: Option<Cow<'a, str>>,
-    #[serde(default)]
-    ts_ms: Option<i64>,
+}
+
+/// Members of heartbeats, of marks of transactions and of notifications.
+const NOTICES: [&[&str]; 4] = [
+    &["ts_ms"],
+    &["status", "id", "event_count", "data_collections", "ts_ms"],
+    // Before Debezium 2.
+    &["status", "id", "event_count", "data_collections"],
+    &["id", "type", "aggregate_type", "additional_data", "timestamp"],
+];
+
+/// Whether a value has exactly the members of a notice: a row that a transform has taken out of its
+/// envelope may have some of them as columns.
+#[cold]
+fn is_notice(value: &[u8]) -> bool {
+    let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(value) else {
+        return false;
+    };
+    let payload = members.remove("payload");
+    let members = match payload {
+        Some(serde_json::Value::Object(payload)) => payload,
+        _ => members,
+    };
+    NOTICES.iter().any(|names| {
+        names.len() == members.len() && names.iter().all(|name| members.contains_key(*name))
+    })
 }
 
 impl<'a> Envelope<'a> {
@@ -114,12 +132,9 @@ impl<'a> Envelope<'a> {
             after: document.after,
             source: document.source,
             op: document.op,
-            status: document.status,
-            ts_ms: document.ts_ms,
         });
         let Some(op) = body.op.as_deref() else {
-            let notice = body.status.is_some() || (body.ts_ms.is_some() && body.source.is_none());
-            return Err(if notice {
+            return Err(if is_notice(value) {
                 NotAChange::Notice
             } else {
                 NotAChange::Malformed { expected: "a Debezium envelope with the member \"op\"" }
@@ -197,7 +212,17 @@ mod tests {
     fn tells_notices_from_what_is_malformed() {
         let read = |text: &str| Envelope::read(text.as_bytes()).map(|_| ()).unwrap_err();
         assert_eq!(read(r#"{"ts_ms":1}"#), NotAChange::Notice);
-        assert_eq!(read(r#"{"status":"BEGIN","id":"1:2","ts_ms":1}"#), NotAChange::Notice);
+        let begin =
+            r#"{"status":"BEGIN","id":"1:2","event_count":null,"data_collections":null,"ts_ms":1}"#;
+        assert_eq!(read(begin), NotAChange::Notice);
+        let skipped = r#"{"id":"u","type":"SKIPPED","aggregate_type":"Initial Snapshot","additional_data":{},"timestamp":1}"#;
+        assert_eq!(read(skipped), NotAChange::Notice);
+        let wrapped = format!(r#"{{"schema":{{}},"payload":{skipped}}}"#);
+        assert_eq!(read(&wrapped), NotAChange::Notice);
+        // Rows without an envelope that have such columns are not passed over in silence.
+        let row = r#"{"id":1,"status":"paid","ts_ms":5}"#;
+        assert!(matches!(read(row), NotAChange::Malformed { .. }));
+        assert!(matches!(read(r#"{"id":1,"ts_ms":5}"#), NotAChange::Malformed { .. }));
         assert!(matches!(read(r#"{"id":1}"#), NotAChange::Malformed { .. }));
         assert!(matches!(read(r#"{"op":"x","source":{}}"#), NotAChange::Malformed { .. }));
         assert!(matches!(read("[]"), NotAChange::Malformed { .. }));

@@ -331,6 +331,25 @@ pub fn heartbeat_value() -> ConnectSchema {
     ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.Heartbeat"))
 }
 
+/// Schema of a notification's key.
+pub fn notification_key() -> ConnectSchema {
+    let fields = vec![required("id", SchemaKind::String)];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.NotificationKey"))
+}
+
+/// Schema of a notification.
+pub fn notification_value() -> ConnectSchema {
+    let text = || Box::new(ConnectSchema::of(SchemaKind::String));
+    let fields = vec![
+        required("id", SchemaKind::String),
+        required("type", SchemaKind::String),
+        required("aggregate_type", SchemaKind::String),
+        optional("additional_data", SchemaKind::Map(text(), text())),
+        required("timestamp", SchemaKind::Int64),
+    ];
+    ConnectSchema::named(SchemaKind::Struct(fields), format!("{COMMON}.Notification"))
+}
+
 /// Schema of a logical decoding message's key.
 pub fn message_key() -> ConnectSchema {
     let fields = vec![optional("prefix", SchemaKind::String)];

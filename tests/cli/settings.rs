@@ -117,6 +117,24 @@ fn settings_are_checked_all_at_once() {
 }
 
 #[test]
+fn channels_of_notifications_are_checked() {
+    let says = |agent: Invocation, message: &str| {
+        agent.run().says(78, &[], &format!("{message}\n  {HINT}")).expect_files(&[])
+    };
+    let agent = || Invocation::new("--slot s --http none");
+    says(
+        agent().set("notification.enabled.channels", "log, jmx"),
+        "notification.enabled.channels: found \"jmx\", expected sink, log (jmx and classes need a \
+         JVM)",
+    );
+    says(
+        agent().set("notification.enabled.channels", "sink"),
+        "notification.sink.topic.name: found nothing, expected a topic, because \
+         notification.enabled.channels has sink",
+    );
+}
+
+#[test]
 fn configuration_files_are_checked() {
     let says = |name: &str, content: &str, message: &str| {
         Invocation::new("--slot s --http none --config")

@@ -94,6 +94,12 @@ impl Case {
     }
 }
 
+/// A setting's value; a topic that is named in it has this prefix instead of `P`.
+pub fn with_prefix(name: &str, value: &str, prefix: &str) -> String {
+    let from = if name.ends_with(".topic.name") { "P." } else { "P.public" };
+    value.replace(from, &from.replacen('P', prefix, 1))
+}
+
 /// Takes SQL apart at semicolons that stand outside of quotes and comments.
 pub fn statements(sql: &str) -> Vec<String> {
     let mut all = Vec::new();

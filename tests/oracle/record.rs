@@ -14,6 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::case::Case;
+use super::case::with_prefix;
 use super::json::Json;
 use super::records::Record;
 use super::records::normalised;
@@ -94,7 +95,7 @@ fn config(case: &Case, server: &Postgres, (database, prefix): (&str, &str)) -> V
     });
     for (name, value) in case.connector() {
         let text = value.text().map_or_else(|| value.to_string(), str::to_owned);
-        config[name] = text.into();
+        config[&name] = with_prefix(&name, &text, prefix).into();
     }
     config
 }

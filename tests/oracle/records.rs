@@ -109,8 +109,20 @@ pub fn normalised(records: Vec<Record>) -> Vec<Record> {
             ranks.transaction_id(payload_mut(&mut record.key), record_end(&record.value));
         }
         let end = record_end(&record.value);
+        let notification = record.payload().get("additional_data").is_some();
+        if notification {
+            replace_text(payload_mut(&mut record.key), "id", is_uuid, "uuid");
+        }
         let payload = payload_mut(&mut record.value);
-        if heartbeat {
+        if notification {
+            replace_text(payload, "id", is_uuid, "uuid");
+            if let Some(timestamp) = payload.get_mut("timestamp") {
+                *timestamp = Json::string("now");
+            }
+            if let Some(Json::Object(members)) = payload.get_mut("additional_data") {
+                members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            }
+        } else if heartbeat {
             replace_clock(payload, "now");
         } else if transaction {
             replace_clock(payload, "time");
@@ -229,6 +241,15 @@ fn token(ranked: &BTreeSet<i128>, number: i128, word: &str) -> String {
 fn replace(member: &mut Json, ranked: &BTreeSet<i128>, word: &str) {
     if let Some(number) = member.integer() {
         *member = Json::string(token(ranked, number, word));
+    }
+}
+
+/// A member that is a text of a kind, by a word.
+fn replace_text(payload: &mut Json, name: &str, is_of_kind: fn(&str) -> bool, word: &str) {
+    if let Some(member) = payload.get_mut(name)
+        && member.text().is_some_and(is_of_kind)
+    {
+        *member = Json::string(word);
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::case;
 use super::script::Script;
 
 /// How long either may take to start, or to publish a part.
@@ -242,7 +243,7 @@ impl Run<'_> {
             "topic.creation.default.replication.factor": "1",
         });
         for (name, value) in &self.script.connector {
-            config[name] = value.replace("P.public", &format!("{}.public", self.prefix)).into();
+            config[name] = case::with_prefix(name, value, &self.prefix).into();
         }
         config
     }

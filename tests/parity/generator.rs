@@ -36,6 +36,7 @@ pub fn script(seed: u64) -> Script {
         })
         .collect();
     let partitions = if random.bool() { 3 } else { 1 };
+    let connector = [connector, notifications(seed, partitions)].concat();
     let name = format!("seed {seed}");
     Script { name, setup, work, connector, partitions, expected: Vec::new() }
 }
@@ -105,6 +106,23 @@ fn settings(random: &mut Rng) -> Vec<(String, String)> {
         chosen.retain(|(name, _)| name != "column.exclude.list");
     }
     chosen
+}
+
+/// Notifications, with some seeds. Their keys are random, so that several partitions have no order;
+/// a generator of their own leaves alone what else a seed means.
+fn notifications(seed: u64, partitions: u32) -> Vec<(String, String)> {
+    let mut random = Rng::with_seed(seed ^ 0x6E6F_7469_6679);
+    if partitions > 1 || random.bool() {
+        return Vec::new();
+    }
+    let order = choose(&mut random, &["disabled", "ascending", "descending"]);
+    [
+        ("notification.enabled.channels", choose(&mut random, &["sink", "log,sink"])),
+        ("notification.sink.topic.name", "P.notifications"),
+        ("snapshot.tables.order.by.row.count", order),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
 }
 
 /// A table and the rows that it has.

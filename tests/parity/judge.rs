@@ -63,6 +63,8 @@ fn arranged(records: &[TopicRecord], prefix: &str) -> BTreeMap<String, Vec<Maske
         .into_iter()
         .map(|(topic, mut records)| {
             records.sort_by_key(|record| match &record.key {
+                // Their keys are random.
+                Some(_) if is_notification(record) => (-1, 0, record.offset),
                 Some(_) => (record.partition, 0, record.offset),
                 None => (-1, lsn(record), record.offset),
             });
@@ -74,6 +76,11 @@ fn arranged(records: &[TopicRecord], prefix: &str) -> BTreeMap<String, Vec<Maske
             (topic, masked)
         })
         .collect()
+}
+
+fn is_notification(record: &TopicRecord) -> bool {
+    let value = record.value.as_deref().unwrap_or_default();
+    !mask::text(value, &mask::leaves(value), &["aggregate_type"]).is_empty()
 }
 
 fn lsn(record: &TopicRecord) -> i64 {
@@ -115,8 +122,35 @@ pub fn masked(record: &TopicRecord, first_transaction: &(i64, String)) -> Masked
             _ => (name.clone(), value.clone()),
         })
         .collect();
+    if is_notification(record) {
+        let key = record.key.as_deref().map(without_id);
+        let value = value.map(|value| without_id(&in_named_order(value)));
+        return Masked { partition: None, key, value, headers };
+    }
     let partition = record.key.is_some().then_some(record.partition);
     Masked { partition, key: record.key.clone(), value, headers }
+}
+
+/// A notification's key or value without its random id and the moment.
+fn without_id(json: &[u8]) -> Vec<u8> {
+    let leaves = mask::leaves(json);
+    let undetermined = |path: &Path| matches!(mask::below_payload(path)[..], ["id" | "timestamp"]);
+    let parts = leaves.iter().filter(|(path, _)| undetermined(path));
+    mask::without(json, parts.map(|(_, range)| range.clone()).collect())
+}
+
+/// Two members of a notification's data may share a bucket of a Java map, where they come in an
+/// order that each JVM chooses by chance.
+fn in_named_order(value: Vec<u8>) -> Vec<u8> {
+    const START: &str = "\"additional_data\":{";
+    let Ok(text) = std::str::from_utf8(&value) else { return value };
+    let Some((before, rest)) = text.split_once(START) else { return value };
+    let Some((members, after)) = rest.split_once('}') else { return value };
+    let mut members: Vec<&str> = members.split(",\"").collect();
+    members.iter_mut().for_each(|member| *member = member.trim_start_matches('"'));
+    members.sort_unstable();
+    let members: Vec<String> = members.iter().map(|member| format!("\"{member}")).collect();
+    format!("{before}{START}{}}}{after}", members.join(",")).into_bytes()
 }
 
 /// The collections of a transaction with a message among them come in no order.

@@ -1,7 +1,10 @@
-//! Records that are no changes: where transactions begin and end, and heartbeats.
+//! Records that are no changes: where transactions begin and end, heartbeats, notifications.
 
 use std::ops::Range;
 
+use crate::capture::change::java_map;
+use crate::capture::change::notification::AGGREGATE_TYPE;
+use crate::capture::change::notification::Notification;
 use crate::capture::change::settings::ValueSettings;
 use crate::capture::change::table_writer;
 use crate::envelope::json;
@@ -42,6 +45,11 @@ impl ControlWriter {
     /// For the topic of heartbeats.
     pub fn heartbeats(settings: &ValueSettings) -> Self {
         Self::new(&schema::heartbeat_key(), &schema::heartbeat_value(), settings)
+    }
+
+    /// For the topic of notifications.
+    pub fn notifications(settings: &ValueSettings) -> Self {
+        Self::new(&schema::notification_key(), &schema::notification_value(), settings)
     }
 
     fn new(key: &ConnectSchema, value: &ConnectSchema, settings: &ValueSettings) -> Self {
@@ -87,6 +95,29 @@ impl ControlWriter {
         self.write(&key, format!("{{\"ts_ms\":{}}}", now.millis()).as_bytes(), out)
     }
 
+    /// Appends a notification.
+    pub fn write_notification(
+        &self,
+        notification: &Notification<'_>,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        let id = format!("{{\"id\":\"{}\"", notification.id);
+        let kind = notification.kind();
+        let mut value = format!(
+            "{id},\"type\":\"{kind}\",\"aggregate_type\":\"{AGGREGATE_TYPE}\",\
+             \"additional_data\":{{"
+        )
+        .into_bytes();
+        for (at, (name, text)) in notification.additional_data().iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            value.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+            json::string(text.as_bytes(), &mut value);
+        }
+        let time = notification.time.millis();
+        value.extend_from_slice(format!("}},\"timestamp\":{time}}}").as_bytes());
+        self.write(format!("{id}}}").as_bytes(), &value, out)
+    }
+
     fn write(&self, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> Written {
         let start = out.len();
         let mut part = |(head, tail): &(Vec<u8>, &'static [u8]), payload: &[u8]| {
@@ -101,34 +132,8 @@ impl ControlWriter {
     }
 }
 
-/// The order in which a Java `HashMap` of strings that were put in this order gives them.
+/// Counts in the order of the map that Debezium keeps them in.
 fn in_java_order(counts: &[(String, u64)]) -> Vec<&(String, u64)> {
-    let mut buckets: usize = 16;
-    while counts.len() > buckets / 4 * 3 {
-        buckets *= 2;
-    }
-    let bucket = |name: &str| {
-        let hash = name
-            .encode_utf16()
-            .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-        usize::try_from(hash ^ hash >> 16).unwrap_or_default() & (buckets - 1)
-    };
-    let mut ordered: Vec<&(String, u64)> = counts.iter().collect();
-    ordered.sort_by_key(|(name, _)| bucket(name));
-    ordered
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_java_order;
-
-    #[test]
-    fn tables_come_in_the_order_of_a_java_map() {
-        // The output of Java 17 for a HashMap into which these were put.
-        let names = ["public.t2", "public.pk1", "s1.a", "s2.a", "public.orders"];
-        let counts: Vec<(String, u64)> = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        let ordered: Vec<&str> =
-            in_java_order(&counts).into_iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(ordered, ["public.pk1", "s1.a", "public.orders", "s2.a", "public.t2"]);
-    }
+    let buckets = java_map::grown(java_map::LEAST_BUCKETS, counts.len());
+    java_map::in_order(counts.iter().collect(), buckets, |(name, _)| name)
 }

@@ -9,10 +9,12 @@ use crate::capture::CaptureError;
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
+use crate::capture::change::SnapshotMoment;
 use crate::capture::change::SourceName;
 use crate::capture::encode_loop::Repair;
 use crate::capture::encode_loop::needs_repair;
 use crate::capture::exported_snapshot::Parent;
+use crate::capture::notifier::Notifier;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
 use crate::capture::postgres::SourceError;
@@ -23,6 +25,7 @@ use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
+use crate::capture::resume::Start;
 use crate::capture::session::Session;
 use crate::capture::settings::RowCountOrder;
 use crate::capture::settings::SnapshotMode;
@@ -51,14 +54,55 @@ pub(super) struct Reader<'a> {
     pub(super) captured: &'a Captured,
     /// Who the server is.
     pub(super) identity: SystemIdentity,
+    /// Tells how reading goes on.
+    pub(super) notifier: &'a Notifier<'a>,
 }
 
 type Table = (PublishedTable, TableFacts);
 
 impl Reader<'_> {
+    /// Reads what is to be read before the stream; gives where that begins. Takes whether the slot
+    /// is there, and the epoch of a first read.
+    pub(super) fn begin(
+        &self,
+        start: Start,
+        connection: &mut Connection,
+        (has_slot, first_epoch): (bool, u64),
+        state: &mut Option<State>,
+    ) -> Result<Lsn, CaptureError> {
+        match start {
+            Start::Over { epoch } => {
+                if has_slot {
+                    slot::drop_slot(self.sql, &self.session.settings.slot)?;
+                }
+                self.told(|| self.fresh(connection, epoch, state))
+            }
+            Start::Fresh { epoch } => self
+                .told(|| self.fresh(connection, epoch.max(first_epoch), state))
+                .inspect_err(|error| self.session.withdraw(self.sql, error)),
+            Start::ReadAgain { confirmed } => {
+                self.told(|| self.again(connection, (confirmed, first_epoch), state))
+            }
+            Start::Stream { from } => {
+                self.new_tables(state.as_mut())?;
+                self.session.pipeline.keep_resume_at_least(from);
+                Ok(from)
+            }
+        }
+    }
+
+    /// Tells of the beginning and the end of reading, if there is anything to read.
+    fn told<T>(&self, read: impl FnOnce() -> Result<T, CaptureError>) -> Result<T, CaptureError> {
+        if self.reads_data() {
+            return self.notifier.around(read);
+        }
+        self.notifier.tell(SnapshotMoment::Skipped)?;
+        read()
+    }
+
     /// Nothing is there: creates the slot and reads everything under its snapshot. Gives where the
     /// stream begins.
-    pub(super) fn fresh(
+    fn fresh(
         &self,
         connection: &mut Connection,
         epoch: u64,
@@ -92,7 +136,7 @@ impl Reader<'_> {
 
     /// The slot is there and reading was never completed: reads what is missing and then streams
     /// from the slot's own position, so that changes in between arrive after the reads.
-    pub(super) fn again(
+    fn again(
         &self,
         connection: &mut Connection,
         (confirmed, first_epoch): (Lsn, u64),
@@ -190,14 +234,22 @@ impl Reader<'_> {
     }
 
     /// Tables that came into the publication since reading was completed.
-    pub(super) fn new_tables(&self, state: Option<&mut State>) -> Result<(), CaptureError> {
-        let Some(state) = state else { return Ok(()) };
-        let missing: Vec<Table> = self.unread(state);
-        if missing.is_empty() || !self.reads_data() {
+    fn new_tables(&self, state: Option<&mut State>) -> Result<(), CaptureError> {
+        let missing = state.as_ref().map(|state| self.unread(state)).unwrap_or_default();
+        match state {
+            Some(state) if !missing.is_empty() => {
+                self.told(|| self.read_new_tables(state, &missing))
+            }
+            _ => self.notifier.tell(SnapshotMoment::Skipped),
+        }
+    }
+
+    fn read_new_tables(&self, state: &mut State, missing: &[Table]) -> Result<(), CaptureError> {
+        if !self.reads_data() {
             return Ok(());
         }
-        prepare::check_select_rights(self.sql, self.session.settings, &missing)?;
-        for (table, facts) in &missing {
+        prepare::check_select_rights(self.sql, self.session.settings, missing)?;
+        for (table, facts) in missing {
             let begun = state.tables.get(&table.name).is_some_and(|known| {
                 known.oid == table.oid.0 && known.epoch_begun == state.slot.epoch
             });
@@ -218,7 +270,7 @@ impl Reader<'_> {
             }
         }
         let (parent, point) = self.temporary_snapshot()?;
-        for (table, _) in &missing {
+        for (table, _) in missing {
             let known = state.tables.entry(table.name.clone()).or_default();
             // An earlier attempt has sent rows that have been deleted since: their changes count
             // from that attempt's point.
@@ -226,7 +278,7 @@ impl Reader<'_> {
                 known.published_from = point;
             }
         }
-        self.read(state, &missing, &parent, (state.slot.lsn, point))
+        self.read(state, missing, &parent, (state.slot.lsn, point))
     }
 
     /// Captured tables whose rows are to be read.
@@ -337,6 +389,7 @@ impl Reader<'_> {
             deliveries: &session.pipeline.deliveries,
             health: session.health,
             stop: session.stop,
+            notifier: self.notifier,
         };
         let from = ReadFrom {
             snapshot_name: parent.name.clone(),

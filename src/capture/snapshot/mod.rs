@@ -19,6 +19,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -26,10 +27,13 @@ use std::time::Instant;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::capture::CaptureError;
+use crate::capture::change::SnapshotMoment;
 use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
 use crate::capture::deliveries::Deliveries;
+use crate::capture::notifier::Notifier;
+use crate::capture::postgres::SourceError;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::settings::CaptureSettings;
@@ -58,6 +62,8 @@ pub(super) struct ReadingTable {
     pub(super) ready: Arc<ReadyTable>,
     /// Rows read so far, as a metric too.
     rows: RowCount,
+    /// Pieces that are not read yet.
+    pieces_left: AtomicUsize,
 }
 
 /// Rows read of a table.
@@ -67,6 +73,10 @@ struct RowCount {
 }
 
 impl RowCount {
+    fn get(&self) -> u64 {
+        u64::try_from(self.count.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
     fn add(&self, rows: i64) {
         let before = self.count.fetch_add(rows, Ordering::Relaxed);
         self.metric.set(before + rows);
@@ -79,7 +89,8 @@ impl ReadingTable {
         let metric = metrics.snapshot_rows.with_label_values(&[&ready.name]);
         metric.set(0);
         let rows = RowCount { count: AtomicI64::new(0), metric };
-        ReadingTable { planned, ready, rows }
+        let pieces_left = AtomicUsize::new(planned.ranges.len());
+        ReadingTable { planned, ready, rows, pieces_left }
     }
 }
 
@@ -110,6 +121,10 @@ pub(super) struct Reading<'a> {
     pub(super) stop: &'a Stop,
     /// Tables, in order.
     pub(super) tables: Vec<ReadingTable>,
+    /// Tells how reading goes on.
+    notifier: &'a Notifier<'a>,
+    /// Names of the tables, in order.
+    names: Vec<String>,
     snapshot_name: String,
     /// What `pg_current_snapshot()` says in the parent.
     snapshot_text: String,
@@ -144,6 +159,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) health: &'a Health,
     /// Ends the reading.
     pub(super) stop: &'a Stop,
+    /// Tells how reading goes on.
+    pub(super) notifier: &'a Notifier<'a>,
 }
 
 impl<'a> Reading<'a> {
@@ -176,6 +193,8 @@ impl<'a> Reading<'a> {
             deliveries: around.deliveries,
             health: around.health,
             stop: around.stop,
+            names: tables.iter().map(|table| table.planned.name.to_string()).collect(),
+            notifier: around.notifier,
             tables,
             snapshot_name: from.snapshot_name,
             snapshot_text: from.snapshot_text,
@@ -199,6 +218,60 @@ impl<'a> Reading<'a> {
             (true, false) => SnapshotMarker::FirstInDataCollection,
             (false, false) => SnapshotMarker::True,
         }
+    }
+
+    /// Tells that a piece is begun, and so may be its table. Pieces are told of where several
+    /// connections read.
+    fn tell_begun(&self, job: &Job) -> Result<(), CaptureError> {
+        let (Some(reading), Some(table)) = (self.tables.get(job.table), self.names.get(job.table))
+        else {
+            return Ok(());
+        };
+        if job.place == 0 {
+            self.notifier.tell(SnapshotMoment::TableBegun { table, tables: &self.names })?;
+        }
+        if !self.in_pieces() {
+            return Ok(());
+        }
+        let piece = (job.place, reading.planned.ranges.len());
+        self.notifier.tell(SnapshotMoment::PieceBegun { table, piece, rows: reading.rows.get() })
+    }
+
+    /// Tells that a piece is read, and so may be its table.
+    fn tell_read(&self, job: &Job) -> Result<(), CaptureError> {
+        let (Some(reading), Some(table)) = (self.tables.get(job.table), self.names.get(job.table))
+        else {
+            return Ok(());
+        };
+        let tables = &self.names;
+        if self.in_pieces() {
+            let piece = (job.place, reading.planned.ranges.len());
+            self.notifier.tell(SnapshotMoment::PieceRead { table, tables, piece })?;
+        }
+        if reading.pieces_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        self.notifier.tell(SnapshotMoment::TableRead { table, tables, rows: reading.rows.get() })
+    }
+
+    /// Tells that the server refused to give rows of this piece.
+    fn tell_failed(&self, job: &Job) -> Result<(), CaptureError> {
+        match self.names.get(job.table) {
+            Some(table) => self.notifier.tell(SnapshotMoment::TableFailed { table }),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of reading this piece, named as that of a statement of the user's.
+    fn named(&self, job: &Job, error: SourceError) -> SourceError {
+        match self.names.get(job.table) {
+            Some(table) => plan::of_statement(error, table, &self.settings.snapshot),
+            None => error,
+        }
+    }
+
+    fn in_pieces(&self) -> bool {
+        self.settings.snapshot.threads > 1
     }
 
     /// Every piece of every table, each with a receipt of its own.

@@ -67,7 +67,8 @@ pub(in crate::capture) fn plan(
         let shape = Shape::of_facts(facts, columns.iter().copied());
         let name = facts.name.to_string();
         if let Some((_, query)) = settings.overrides.iter().find(|(table, _)| *table == name) {
-            let ranges = vec![overridden(sql, query, &columns)?];
+            let command = overridden(sql, query, &columns);
+            let ranges = vec![command.map_err(|error| of_statement(error, &name, settings))?];
             planned.push(PlannedTable {
                 name: facts.name.clone(),
                 shape,
@@ -88,6 +89,29 @@ pub(in crate::capture) fn plan(
         planned.push(PlannedTable { name: facts.name.clone(), shape, estimated_rows, ranges });
     }
     Ok(planned)
+}
+
+/// The error of reading a table, named as that of the statement if the user gave one for it.
+pub(super) fn of_statement(
+    error: SourceError,
+    table: &str,
+    settings: &SnapshotSettings,
+) -> SourceError {
+    // Errors of data, of syntax and of names; what has to do with the connection may pass.
+    const OWN: [&str; 3] = ["21", "22", "42"];
+    match &error {
+        SourceError::Server { error: said, .. }
+            if OWN.iter().any(|class| said.sqlstate.starts_with(class))
+                && settings.overrides.iter().any(|(known, _)| known == table) =>
+        {
+            SourceError::configuration(
+                format!("snapshot.select.statement.overrides.{table} cannot be run: {said}"),
+                "correct the statement; tables and functions outside of pg_catalog need their \
+                 schema before their name",
+            )
+        }
+        _ => error,
+    }
 }
 
 /// The rows that a statement of the user's gives; NULL for columns that it does not have.

@@ -198,6 +198,7 @@ pub(super) fn work(
     while let Some(job) = next_job() {
         let mut progress = Progress::default();
         let mut attempts = 0;
+        reading.tell_begun(&job)?;
         loop {
             let open = match connection.take() {
                 Some(open) => open,
@@ -208,7 +209,12 @@ pub(super) fn work(
                     connection = Some(open);
                     break;
                 }
-                Err(CaptureError::Source(error)) if attempts < ATTEMPTS => {
+                Err(CaptureError::Source(error)) => {
+                    let error = reading.named(&job, error);
+                    if attempts == ATTEMPTS || matches!(error, SourceError::Configuration { .. }) {
+                        reading.tell_failed(&job)?;
+                        return Err(error.into());
+                    }
                     if !reading.goes_on() {
                         return Err(PublishError::Stopped.into());
                     }
@@ -218,6 +224,7 @@ pub(super) fn work(
                 Err(error) => return Err(error),
             }
         }
+        reading.tell_read(&job)?;
         finished(Finished { job, rows: progress.sent, last: progress.held });
     }
     if let Some(connection) = connection {

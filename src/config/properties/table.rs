@@ -532,6 +532,20 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Supported,
                 "Statement that is run in the source with each heartbeat.",
             ),
+            property(
+                "notification.enabled.channels",
+                Text,
+                "",
+                Different("the channel jmx and those of Java classes are refused"),
+                "Where it is told how reading tables goes on: sink (a topic), log.",
+            ),
+            property(
+                "notification.sink.topic.name",
+                Text,
+                "",
+                Supported,
+                "Topic of the channel sink.",
+            ),
             in_debezium(
                 property(
                     "extended.headers.enabled",
@@ -1211,7 +1225,6 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Refused(INCREMENTAL),
                 "Incremental snapshots without writing.",
             ),
-            property("notification.*", Text, "", Refused(INCREMENTAL), "Notifications."),
             property("transforms", Text, "", Refused(TRANSFORMS), "Transforms."),
             property("transforms.*", Text, "", Refused(TRANSFORMS), "Transforms."),
             property("predicates", Text, "", Refused(TRANSFORMS), "Predicates of transforms."),

@@ -1,0 +1,1 @@
+insert into k values (3);
