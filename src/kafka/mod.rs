@@ -79,6 +79,14 @@ impl KafkaFailure {
     }
 }
 
+/// What the client says of a setting that it refuses, without the value, which may be a password.
+pub fn refusal(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => format!("{name}: {reason}"),
+        other => other.to_string(),
+    }
+}
+
 /// A client of the safe crate, for requests and for reading.
 pub fn client_config(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -88,4 +96,23 @@ pub fn client_config(settings: &KafkaSettings, client_id: &str) -> ClientConfig 
     config.set("client.id", client_id);
     config.set_log_level(RDKafkaLogLevel::Critical);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::config::ClientConfig;
+    use rdkafka::producer::BaseProducer;
+
+    use super::refusal;
+
+    #[test]
+    fn a_refused_property_is_named_without_its_value() {
+        let mut config = ClientConfig::new();
+        config.set("ssl.key.passwort", "s3cret");
+        let refused = config.create::<BaseProducer>().err().unwrap();
+        assert_eq!(
+            refusal(&refused),
+            "ssl.key.passwort: No such configuration property: \"ssl.key.passwort\""
+        );
+    }
 }

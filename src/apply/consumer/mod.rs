@@ -37,6 +37,7 @@ use crate::apply::error::ApplyError;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
 use crate::kafka::client_config;
+use crate::kafka::refusal;
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -127,7 +128,7 @@ impl Consumer {
         let client: BaseConsumer<Context> = config
             .create_with_context(Context::default())
             .map_err(|error| ApplyError::Configuration {
-                message: format!("a Kafka property is refused: {error}"),
+                message: format!("a Kafka property is refused: {}", refusal(&error)),
                 hint: "correct consumer.* or kafka.*".to_owned(),
             })?;
         let mut consumer =

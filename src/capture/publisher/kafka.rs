@@ -44,6 +44,7 @@ use crate::capture::publisher::settings::PublisherSettings;
 use crate::kafka;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
+use crate::kafka::refusal;
 use crate::position::POSITION_HEADER;
 use crate::position::SCHEMA_HEADER;
 use crate::telemetry::Metrics;
@@ -102,7 +103,7 @@ impl KafkaPublisher {
             hint: "correct producer.* or the Kafka client's properties".to_owned(),
         };
         let admin: AdminClient<DefaultClientContext> =
-            client_config(&settings.kafka).create().map_err(|error| refused(error.to_string()))?;
+            client_config(&settings.kafka).create().map_err(|error| refused(refusal(&error)))?;
         admin
             .inner()
             .fetch_metadata(Some(METADATA_PROBE_TOPIC), timeout)
