@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
+use ring::rand::SecureRandom;
+use ring::rand::SystemRandom;
 use tokio::runtime::Handle;
 
 use crate::apply::tables_shown::TablesShown;
@@ -16,7 +18,10 @@ use crate::config::AgentConfig;
 use crate::config::RawConfig;
 use crate::config::properties::Program;
 use crate::direct::Direct;
+use crate::envelope::uuid;
 use crate::error::Failure;
+use crate::error::Status;
+use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::service;
 use crate::sink;
@@ -26,6 +31,7 @@ use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 use crate::telemetry::SinkMetrics;
 use crate::telemetry::http;
+use crate::time::UnixMicros;
 
 /// Runs the agent until it is asked to stop.
 ///
@@ -39,6 +45,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     for (name, value, origin) in effective {
         tracing::debug!(name, value, %origin, "setting");
     }
+    let lineage = lineage(&mut config)?;
     let runtime = service::runtime()?;
     let process = Process {
         runtime: runtime.handle().clone(),
@@ -46,6 +53,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
         health: Health::default(),
         stop: Stop::default(),
         status: capture::Status::new(&config.capture.slot),
+        lineage,
     };
     let warehouse = place(&mut config, &process.runtime);
     service::listen_for_signals(&process.runtime, &process.stop, config.capture.times.shutdown);
@@ -65,6 +73,20 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     result?;
     tracing::info!("cdc-agent ends");
     Ok(())
+}
+
+/// Who is told of this run.
+fn lineage(config: &mut AgentConfig) -> Result<Lineage, Failure> {
+    let mut random = [0; 16];
+    // Without random bytes two runs of one millisecond share an id, which harms nobody.
+    SystemRandom::new().fill(&mut random).ok();
+    let millis = u64::try_from(UnixMicros::now().millis()).unwrap_or_default();
+    let run_id = uuid::of_moment(millis, random);
+    let Some(settings) = config.lineage.take() else { return Ok(Lineage::off(run_id)) };
+    Lineage::start(settings, run_id).map_err(|error| {
+        let hint = "correct the file of openlineage.integration.config.file.path";
+        Failure::new(Status::Config, error.to_string(), hint)
+    })
 }
 
 /// What the HTTP port shows of a warehouse.

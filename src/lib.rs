@@ -11,6 +11,7 @@ pub mod stop;
 
 pub mod capture;
 pub mod envelope;
+pub mod lineage;
 pub mod apply;
 pub mod direct;
 

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kafka", &[]),
     ("envelope", &[]),
     ("telemetry", &[]),
+    ("lineage", &["envelope", "kafka"]),
     ("capture::wire", &[]),
     ("capture::pgoutput", &["capture::wire"]),
     ("capture::value", &[]),
@@ -48,19 +49,33 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // The loops of a capture see all of it.
-    ("capture::root", &["capture", "envelope", "telemetry", "kafka"]),
+    ("capture::root", &["capture", "envelope", "lineage", "telemetry", "kafka"]),
     ("apply::merge", &["envelope"]),
     ("apply::warehouse", &["apply::merge", "envelope", "telemetry"]),
     ("apply::consumer", &["apply::applier", "apply::root", "kafka", "telemetry"]),
     ("apply::applier", &["apply::merge", "apply::warehouse", "apply::root", "envelope"]),
     // The loops of an application see all of it.
     ("apply::root", &["apply", "envelope", "telemetry", "kafka"]),
-    ("config", &["apply", "capture", "kafka", "envelope", "telemetry"]),
+    ("config", &["apply", "capture", "kafka", "envelope", "lineage", "telemetry"]),
     ("error", &["apply", "capture", "config"]),
     ("service", &["error", "telemetry"]),
     // The only place where both meet.
     ("direct", &["apply", "capture", "telemetry"]),
-    ("agent", &["apply", "capture", "config", "direct", "error", "service", "sink", "telemetry"]),
+    (
+        "agent",
+        &[
+            "apply",
+            "capture",
+            "config",
+            "direct",
+            "envelope",
+            "error",
+            "lineage",
+            "service",
+            "sink",
+            "telemetry",
+        ],
+    ),
     ("sink", &["apply", "capture", "config", "error", "kafka", "service", "telemetry"]),
     ("command_line", &["config", "error", "telemetry"]),
     ("cli", &["agent", "capture", "command_line", "config", "error", "service"]),
@@ -202,7 +217,8 @@ fn every_import_is_an_arrow_of_the_table() {
 fn pure_stages_never_reach_out() {
     let mut wrong = Vec::new();
     for path in files(Path::new("src"), "rs") {
-        if !PURE.contains(&stage(&path).as_str()) {
+        let is_event = path == Path::new("src/lineage/event.rs");
+        if !is_event && !PURE.contains(&stage(&path).as_str()) {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();

@@ -4,6 +4,7 @@ mod deliveries;
 mod encode_loop;
 mod error;
 mod columns;
+mod datasets;
 mod exported_snapshot;
 mod filter;
 mod heartbeat;

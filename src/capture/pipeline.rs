@@ -69,6 +69,7 @@ impl Pipeline {
         runtime: &Handle,
         metrics: &Metrics,
         health: &Health,
+        run_id: &str,
     ) -> Result<Self, CaptureError> {
         let (publisher, store) = reach(settings, runtime, metrics)?;
         let deliveries = Arc::new(Deliveries::default());
@@ -77,6 +78,7 @@ impl Pipeline {
             Arc::clone(&publisher),
             Arc::clone(&deliveries),
             metrics.clone(),
+            run_id,
         )?;
         let stop = Stop::default();
         let thread = {

@@ -45,7 +45,9 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
     if slot.as_ref().is_some_and(|slot| slot.active) {
         return Err(in_use(&sql, &settings)?.into());
     }
-    let pipeline = Pipeline::connect(&settings, runtime, &Metrics::default(), &Health::default())?;
+    // Nothing is sent that bears the id of a run.
+    let (metrics, health) = (Metrics::default(), Health::default());
+    let pipeline = Pipeline::connect(&settings, runtime, &metrics, &health, "")?;
     let state = pipeline.store.load()?.filter(|state| !state.slot.dropped);
     let publication = publication::find_publication(&sql, &settings.publication)?;
     let tables = publication::published_tables(&sql, &settings.publication)?.len();

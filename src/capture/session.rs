@@ -12,6 +12,7 @@ use crate::capture::CaptureError;
 use crate::capture::Disposition;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
+use crate::capture::datasets;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
@@ -40,6 +41,7 @@ use crate::capture::state::State;
 use crate::capture::status::Status;
 use crate::capture::stream_loop::ChunkQueue;
 use crate::capture::stream_loop::StreamLoop;
+use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::stop::Stop;
@@ -66,6 +68,8 @@ pub(super) struct Session<'a> {
     pub(super) stop: &'a Stop,
     /// What is seen from outside.
     pub(super) status: &'a Status,
+    /// Is told what is read.
+    pub(super) lineage: &'a Lineage,
     /// Set once the stream has begun.
     pub(super) streamed: &'a AtomicBool,
     /// Names what is not captured.
@@ -118,11 +122,7 @@ impl Session<'_> {
         if let (Some(slot), Some(state), false) = (&slot, &state, over) {
             resume::check_publication(self.settings, &captured, slot, state)?;
         }
-        tracing::info!(
-            host = %connection.host(), database = self.settings.source.database,
-            server_version = connection.server_version(), tls = connection.is_encrypted(),
-            tables = captured.tables.len(), "connected to PostgreSQL"
-        );
+        self.tell_connected(&sql, &connection, &captured);
         let notifier = Notifier::new(self.settings, self.pipeline, self.stop)?;
         let reader = read::Reader {
             session: *self,
@@ -150,6 +150,23 @@ impl Session<'_> {
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stop.wait(self.settings.snapshot.streaming_delay);
         self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+    }
+
+    /// Tells the log, and lineage all tables: they may have changed since the last connection.
+    fn tell_connected(&self, sql: &Sql, connection: &Connection, captured: &Captured) {
+        tracing::info!(
+            host = %connection.host(), database = self.settings.source.database,
+            server_version = connection.server_version(), tls = connection.is_encrypted(),
+            tables = captured.tables.len(), "connected to PostgreSQL"
+        );
+        self.lineage.running();
+        if !self.lineage.is_on() {
+            return;
+        }
+        match datasets::at_start(sql, &self.settings.tables) {
+            Ok(datasets) => datasets.into_iter().for_each(|dataset| self.lineage.table(dataset)),
+            Err(error) => tracing::warn!(%error, "lineage is not told of the tables"),
+        }
     }
 
     /// What is stored, and the epoch of a first read: above what was dropped before.
@@ -317,6 +334,7 @@ impl Session<'_> {
             metrics: self.metrics,
             health: self.health,
             stop: self.stop,
+            lineage: self.lineage,
         };
         let mut encoder = Encoder::new(around, state.slot.epoch, resume_lsn);
         let mut facts: HashMap<Oid, TableFacts> = HashMap::new();

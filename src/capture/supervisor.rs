@@ -20,6 +20,7 @@ use crate::capture::prepare::Report;
 use crate::capture::session::Session;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::status::Status;
+use crate::lineage::Lineage;
 use crate::stop::Stop;
 use crate::table::TableName;
 use crate::telemetry::Health;
@@ -43,6 +44,8 @@ pub struct Process {
     pub stop: Stop,
     /// What is seen from outside.
     pub status: Status,
+    /// Is told what is read, and how it goes.
+    pub lineage: Lineage,
 }
 
 /// Why a capture ended though nobody asked.
@@ -81,7 +84,9 @@ pub fn run(settings: CaptureSettings, process: &Process) -> Result<(), CaptureFa
         sessions: 0,
         named: Mutex::default(),
     };
+    process.lineage.begun();
     let result = supervisor.run();
+    process.lineage.end(result.as_ref().err().map(|failure| &*failure.error as _));
     process.status.set_sql(None);
     result
 }
@@ -129,10 +134,10 @@ impl Supervisor<'_> {
     }
 
     fn session(&mut self, pipeline: &mut Option<Pipeline>) -> Result<(), CaptureError> {
-        let Process { runtime, metrics, health, stop, status } = self.process;
+        let Process { runtime, metrics, health, stop, status, lineage } = self.process;
         if pipeline.is_none() {
             health.set_phase("connecting");
-            let new = Pipeline::connect(self.settings, runtime, metrics, health)?;
+            let new = Pipeline::connect(self.settings, runtime, metrics, health, lineage.run_id())?;
             status.set_deliveries(Arc::clone(&new.deliveries));
             *pipeline = Some(new);
         }
@@ -151,6 +156,7 @@ impl Supervisor<'_> {
             health,
             stop,
             status,
+            lineage,
             streamed: &self.streamed,
             report: &Report { metrics, named: &self.named },
         }
@@ -172,7 +178,8 @@ impl Supervisor<'_> {
 
     /// Waits, if trying again makes sense.
     fn wait_before_retry(&mut self, error: CaptureError) -> Result<(), CaptureFailure> {
-        let Process { metrics, health, stop, .. } = self.process;
+        let Process { metrics, health, stop, lineage, .. } = self.process;
+        lineage.failed(&error);
         metrics.errors.with_label_values(&[kind(&error)]).inc();
         health.set_ready("source", Err(error.to_string()));
         if let CaptureError::Source(SourceError::SlotInUse { ours, .. }) = &error {

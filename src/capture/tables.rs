@@ -145,6 +145,7 @@ impl Tables {
         publisher: Arc<dyn Publisher>,
         deliveries: Arc<Deliveries>,
         metrics: Metrics,
+        run_id: &str,
     ) -> Result<Self, CaptureError> {
         let topic = settings.naming.internal_topic("schemas");
         if !settings.values.value_schemas {
@@ -159,7 +160,7 @@ impl Tables {
             metrics,
             schemas,
             published: Mutex::default(),
-            run_id: random_uuid(),
+            run_id: run_id.to_owned(),
         })
     }
 

@@ -29,9 +29,11 @@ use crate::config::WarehouseConfig;
 use crate::config::apply_settings;
 use crate::config::file;
 use crate::config::kafka_settings;
+use crate::config::lineage;
 use crate::config::reading;
 use crate::config::shaping;
 use crate::config::warehouse_config;
+use crate::lineage::LineageSettings;
 use crate::telemetry::log::LogFormat;
 
 /// What the agent's process is asked to do.
@@ -41,6 +43,8 @@ pub struct AgentConfig {
     pub capture: CaptureSettings,
     /// A warehouse in place of the capture's destination, and how records are applied to it.
     pub warehouse: Option<(WarehouseConfig, ApplySettings)>,
+    /// What is told of it; `None`: nothing.
+    pub lineage: Option<LineageSettings>,
     /// The process around it.
     pub process: ProcessSettings,
 }
@@ -123,6 +127,7 @@ impl AgentConfig {
         let skipped = shaping::skipped_operations(&mut raw);
         let notifications = notifications(&mut raw);
         let values = value_settings(&mut raw);
+        let lineage = lineage::settings(&mut raw, source.as_ref(), &prefix, &environment);
         let errors = raw.take_errors();
         let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
         else {
@@ -162,7 +167,7 @@ impl AgentConfig {
             slot_retries: u32::try_from(raw.number("slot.max.retries")).unwrap_or(u32::MAX),
             retained_wal_warning_bytes: raw.number("retained.wal.warning.bytes"),
         };
-        Ok(AgentConfig { capture, warehouse, process })
+        Ok(AgentConfig { capture, warehouse, lineage, process })
     }
 }
 

@@ -8,6 +8,7 @@
 //! All that is wrong is reported at once.
 
 mod agent;
+mod lineage;
 mod sink;
 pub mod file;
 pub mod properties;

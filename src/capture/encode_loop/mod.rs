@@ -26,6 +26,7 @@ use crate::capture::change::Output;
 use crate::capture::change::SourceFields;
 use crate::capture::change::SourceName;
 use crate::capture::change::SourceText;
+use crate::capture::datasets;
 use crate::capture::deliveries::Deliveries;
 use crate::capture::encode_loop::metadata::Metadata;
 use crate::capture::encode_loop::relations::KnownRelation;
@@ -49,6 +50,7 @@ use crate::capture::tables::Tables;
 use crate::capture::wire;
 use crate::capture::wire::WalsenderMessage;
 use crate::capture::wire::XLogData;
+use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::stop::Stop;
@@ -77,6 +79,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) health: &'a Health,
     /// Ends waiting.
     pub(super) stop: &'a Stop,
+    /// Is told what relations look like.
+    pub(super) lineage: &'a Lineage,
 }
 
 impl Surroundings<'_> {
@@ -350,6 +354,9 @@ impl<'a> Encoder<'a> {
         let facts = found.or(known);
         let shape = Shape::of_relation(relation, facts.as_ref());
         let captured = self.around.settings.tables.allows(&shape.table);
+        if captured && self.around.lineage.is_on() {
+            self.around.lineage.table(datasets::of_relation(&shape, &self.types));
+        }
         let table = if captured {
             let ready = self.around.tables.ready(&shape, &self.types, &|| self.around.go_on())?;
             tracing::debug!(table = %shape.table, columns = shape.columns.len(), "relation");

@@ -1214,6 +1214,60 @@ pub(super) const SUBJECTS: &[Subject] = &[
         ],
     },
     Subject {
+        title: "Lineage",
+        properties: &[
+            property(
+                "openlineage.integration.enabled",
+                Bool,
+                "false",
+                Supported,
+                "Tells OpenLineage what is read, and how it goes.",
+            ),
+            property(
+                "openlineage.integration.config.file.path",
+                Text,
+                "",
+                Supported,
+                "The file `openlineage.yml`, which says where events go.",
+            ),
+            property(
+                "openlineage.integration.job.namespace",
+                Text,
+                "",
+                Supported,
+                "Namespace of the job; topic prefix if it is not given.",
+            ),
+            property(
+                "openlineage.integration.job.description",
+                Text,
+                "",
+                Supported,
+                "What the job is for; `Debezium CDC job for PREFIX` if it is not given.",
+            ),
+            property(
+                "openlineage.integration.job.tags",
+                Text,
+                "",
+                Supported,
+                "Tags of the job, `KEY=VALUE`, separated by commas.",
+            ),
+            property(
+                "openlineage.integration.job.owners",
+                Text,
+                "",
+                Supported,
+                "Owners of the job, `NAME=ROLE`, separated by commas.",
+            ),
+            property(
+                "openlineage.integration.dataset.kafka.bootstrap.servers",
+                Text,
+                "",
+                Different("only the transform of that name uses it, and there are no transforms"),
+                "Brokers by which output datasets are named.",
+            ),
+        ],
+    },
+    Subject {
         title: "What Debezium has and we do not",
         properties: &[
             property("signal.*", Text, "", Refused(INCREMENTAL), "Signals."),
@@ -1245,7 +1299,6 @@ pub(super) const SUBJECTS: &[Subject] = &[
             property("database.*", Text, "", Refused(JVM), "Further settings of the JDBC driver."),
             property("driver.*", Text, "", Refused(JVM), "Settings of the JDBC driver."),
             property("internal.*", Text, "", Refused(JVM), "Debezium's internal settings."),
-            property("openlineage.*", Text, "", Refused(JVM), "OpenLineage."),
         ],
     },
 ];

@@ -1,0 +1,131 @@
+//! `openlineage.*` and the client's file, made into settings of lineage.
+
+use std::path::Path;
+
+use crate::capture::postgres::SourceSettings;
+use crate::config::RawConfig;
+use crate::lineage::Client;
+use crate::lineage::LineageSettings;
+
+/// Where the client's settings are.
+const FILE: &str = "openlineage.integration.config.file.path";
+
+/// Ends of names whose values Debezium masks, whatever the case of their letters.
+const MASKED: &[&str] = &[
+    "secret",
+    "password",
+    "sasl.jaas.config",
+    "basic.auth.user.info",
+    "registry.auth.client-secret",
+    "credentials.json",
+    "connectionstring",
+    "connection.string",
+];
+
+/// What lineage is told of this capture; `None`: it is off, or something is wrong.
+pub(super) fn settings(
+    raw: &mut RawConfig,
+    source: Option<&SourceSettings>,
+    prefix: &str,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Option<LineageSettings> {
+    if !raw.flag("openlineage.integration.enabled") {
+        return None;
+    }
+    let tags = pairs(raw, "openlineage.integration.job.tags", "KEY=VALUE");
+    let owners = pairs(raw, "openlineage.integration.job.owners", "NAME=ROLE");
+    let client = match client(raw.get(FILE), environment) {
+        Ok(client) => Some(client),
+        Err(message) => {
+            raw.fail(FILE, message);
+            None
+        }
+    };
+    let (client, source) = (client?, source?);
+    for name in &client.unused {
+        tracing::warn!(name, "the member of openlineage.yml has no effect here");
+    }
+    let text = |name: &str, otherwise: String| raw.get(name).map_or(otherwise, str::to_owned);
+    Some(LineageSettings {
+        namespace: text("openlineage.integration.job.namespace", prefix.to_owned()),
+        job: format!("{prefix}.0"),
+        description: text(
+            "openlineage.integration.job.description",
+            format!("Debezium CDC job for {prefix}"),
+        ),
+        tags,
+        owners,
+        source: namespace(source),
+        database: source.database.clone(),
+        configs: given(raw),
+        disabled_facets: client.disabled_facets,
+        transport: client.transport,
+    })
+}
+
+/// The client's settings: from the file, or from the environment if there is none.
+fn client(
+    path: Option<&str>,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Result<Client, String> {
+    if environment("OPENLINEAGE_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+        return Ok(Client::nowhere());
+    }
+    let path = path.unwrap_or_default();
+    if !path.is_empty() && Path::new(path).exists() {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        return Client::parse(&text).map_err(|message| format!("{path}: {message}"));
+    }
+    match Client::of_environment(environment) {
+        Some(client) => client.map_err(|message| format!("OPENLINEAGE__TRANSPORT: {message}")),
+        None if path.is_empty() => Err("it is missing: OpenLineage's own settings \
+                                        (openlineage.yml) say where events go"
+            .to_owned()),
+        None => Err(format!("{path} does not exist")),
+    }
+}
+
+/// Pairs between commas.
+fn pairs(raw: &mut RawConfig, name: &str, form: &str) -> Vec<(String, String)> {
+    let text = raw.get(name).unwrap_or_default().to_owned();
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let pair = item.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
+        match pair.filter(|(key, value)| !key.is_empty() && !value.is_empty()) {
+            Some((key, _)) if pairs.iter().any(|(known, _)| known == key) => {
+                raw.fail(name, format!("\"{key}\" stands there twice"));
+            }
+            Some((key, value)) => pairs.push((key.to_owned(), value.to_owned())),
+            None => raw.fail(name, format!("found \"{item}\", expected {form} between commas")),
+        }
+    }
+    pairs
+}
+
+/// The first host, so that a source keeps its name when another of its hosts answers. A socket is
+/// this machine.
+fn namespace(source: &SourceSettings) -> String {
+    let Some(host) = source.hosts.first() else { return "postgres://localhost:5432".to_owned() };
+    let port = host.port;
+    match host.name.as_str() {
+        _ if host.is_local() => format!("postgres://localhost:{port}"),
+        name if name.contains(':') => format!("postgres://[{name}]:{port}"),
+        name => format!("postgres://{name}:{port}"),
+    }
+}
+
+/// What was given, as `NAME=VALUE`, secrets masked.
+fn given(raw: &RawConfig) -> Vec<String> {
+    let masked = |name: &str| {
+        let lower = name.to_lowercase();
+        let secret = raw.program.find(name).is_some_and(|property| property.is_secret());
+        // Without Kafka the destination is a connection string.
+        let place = matches!(name, "to" | "dsn");
+        secret || place || lower.contains("ssl.key") || MASKED.iter().any(|e| lower.ends_with(e))
+    };
+    let shown = raw.given.iter().map(|(name, given)| {
+        let value = if masked(name) { "********" } else { &given.value };
+        format!("{name}={value}")
+    });
+    shown.collect()
+}

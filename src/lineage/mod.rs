@@ -1,0 +1,186 @@
+//! What is read, by whom, and how it goes, told to a catalog of lineage: OpenLineage's run events
+//! as Debezium sends them (`openlineage.*`).
+//!
+//! Takes facts from the capture: begun, running, a table's columns, failed, ended. Gives events to
+//! where `openlineage.yml` says. Holds a bounded queue and a thread of its own: whoever tells a
+//! fact never waits, and what does not fit is counted and left out. Refuses nothing once it has
+//! started: an endpoint that fails costs events, never records.
+//!
+//! Source: Debezium 3.6.1's events, recorded (`proto-fixtures/debezium/lineage`); OpenLineage's
+//! specification 2-0-2.
+
+mod client_file;
+pub mod event;
+mod http;
+mod kafka;
+mod sender;
+mod settings;
+mod transport;
+
+pub use client_file::Client;
+pub use settings::HttpSettings;
+pub use settings::KafkaTransportSettings;
+pub use settings::LineageSettings;
+pub use settings::TransportSettings;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use crossbeam_channel::TrySendError;
+
+use crate::lineage::event::Dataset;
+use crate::lineage::event::Fact;
+use crate::time::UnixMicros;
+
+/// Facts that may wait: the tables of a large database, and some of what happens meanwhile.
+const QUEUE_FACTS: usize = 4096;
+
+/// How long the end of a run waits for its last events.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why events cannot be sent at all: the settings do not make a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineageError(pub String);
+
+impl fmt::Display for LineageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "OpenLineage cannot be started: {}", self.0)
+    }
+}
+
+impl std::error::Error for LineageError {}
+
+/// Takes facts. Clones tell the same run.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    run_id: String,
+    /// `None`: `openlineage.integration.enabled=false`.
+    told: Option<Arc<Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    /// Taken at the end: the thread ends when it has sent what is in the queue.
+    queue: Mutex<Option<Sender<(UnixMicros, Fact)>>>,
+    /// Closed by the thread when it has ended.
+    ended: Receiver<()>,
+    /// Facts that the queue had no room for.
+    left_out: Arc<AtomicU64>,
+    running: AtomicBool,
+    failing: AtomicBool,
+}
+
+impl Lineage {
+    /// Tells nobody. The run has an id all the same: records bear it in their headers.
+    pub fn off(run_id: String) -> Self {
+        Lineage { run_id, told: None }
+    }
+
+    /// Starts the thread that sends.
+    ///
+    /// # Errors
+    ///
+    /// The transport refuses its settings. One that cannot be reached is no error.
+    pub fn start(settings: LineageSettings, run_id: String) -> Result<Self, LineageError> {
+        let transport = transport::open(&settings.transport).map_err(LineageError)?;
+        let (queue, facts) = crossbeam_channel::bounded(QUEUE_FACTS);
+        let (alive, ended) = crossbeam_channel::bounded(0);
+        let left_out = Arc::new(AtomicU64::new(0));
+        let sender = sender::Sending {
+            settings,
+            run_id: run_id.clone(),
+            transport,
+            left_out: Arc::clone(&left_out),
+        };
+        let thread = std::thread::Builder::new().name("lineage".to_owned());
+        let spawned = thread.spawn(move || {
+            sender.run(&facts);
+            drop(alive);
+        });
+        spawned.map_err(|error| LineageError(format!("no thread: {error}")))?;
+        let told = Told {
+            queue: Mutex::new(Some(queue)),
+            ended,
+            left_out,
+            running: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+        };
+        Ok(Lineage { run_id, told: Some(Arc::new(told)) })
+    }
+
+    /// Id of the run: `run.runId`, and the header `__debezium.context.runId`.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Whether anybody is told: what costs anything to find out need not be found out otherwise.
+    pub fn is_on(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// The run begins.
+    pub fn begun(&self) {
+        self.tell(Fact::Begun);
+    }
+
+    /// A connection works. The first is an event; a later one ends a failure.
+    pub fn running(&self) {
+        let Some(told) = &self.told else { return };
+        told.failing.store(false, Ordering::Relaxed);
+        if !told.running.swap(true, Ordering::Relaxed) {
+            self.tell(Fact::Running);
+        }
+    }
+
+    /// A table has these columns.
+    pub fn table(&self, dataset: Dataset) {
+        self.tell(Fact::Table(dataset));
+    }
+
+    /// The connection has failed and is tried again: an event for the first failure of a row.
+    pub fn failed(&self, error: &dyn std::error::Error) {
+        let Some(told) = &self.told else { return };
+        if !told.failing.swap(true, Ordering::Relaxed) {
+            self.tell(Fact::failed(error));
+        }
+    }
+
+    /// The run ends as asked, or because of an error. Waits until that has been sent, but not long.
+    pub fn end(&self, error: Option<&dyn std::error::Error>) {
+        let Some(told) = &self.told else { return };
+        let Some(queue) = told.queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let deadline = Instant::now() + END_PATIENCE;
+        let fact = error.map_or(Fact::Ended, Fact::failed);
+        let sent = queue.send_deadline((UnixMicros::now(), fact), deadline);
+        let waiting = queue.len();
+        drop(queue);
+        // The thread's end of the channel closes when everything has been sent.
+        let ended = told.ended.recv_deadline(deadline);
+        if sent.is_err() || ended == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            tracing::warn!(waiting, "not all lineage events could be sent before the end");
+        }
+    }
+
+    fn tell(&self, fact: Fact) {
+        let Some(told) = &self.told else { return };
+        let queue = told.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return };
+        match queue.try_send((UnixMicros::now(), fact)) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                told.left_out.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
