@@ -17,6 +17,7 @@ mod lineage {
     pub(crate) mod follow;
     pub(crate) mod receiver;
     pub(crate) mod scene;
+    pub(crate) mod ways;
 }
 
 use std::collections::BTreeSet;
@@ -43,6 +44,7 @@ use lineage::receiver::Manner;
 use lineage::receiver::Receiver;
 use lineage::scene;
 use lineage::scene::Scene;
+use lineage::ways;
 
 /// Debezium's side of the scenes, written down.
 #[test]
@@ -57,6 +59,14 @@ fn record_debezium() {
         let heard = scene.play(&Side::Debezium((&plugins).into()));
         scene.write(&heard);
     }
+    if only.is_none_or(|only| only == "ways") {
+        ways::write(&ways::walk(&Side::Debezium(plugins.into())));
+    }
+}
+
+#[test]
+fn events_arrive_as_debeziums_do_by_every_way() {
+    assert_eq!(ways::recorded(), ways::walk(&Side::Ours));
 }
 
 fn compare_scene(name: &str) {
@@ -203,12 +213,19 @@ fn a_receiver_that_never_answers_holds_up_neither_records_nor_the_end() {
 
 #[test]
 fn a_receiver_that_is_not_there_is_no_reason_not_to_start() {
-    let yaml =
-        format!("transport: {{type: http, url: 'http://127.0.0.1:{}'}}", process::free_port());
-    let mut run = Run::start(&yaml, &[]);
-    run.insert(1);
-    run.wait_for_row(1);
-    assert!(run.agent.terminate(PATIENCE).success());
+    let nobody = format!("127.0.0.1:{}", process::free_port());
+    for transport in [
+        format!("{{type: http, url: 'http://{nobody}'}}"),
+        format!("{{type: http, url: 'https://{nobody}'}}"),
+        format!("{{type: kafka, topicName: t, properties: {{bootstrap.servers: '{nobody}'}}}}"),
+        "{type: file, location: /proc/nothing/here}".to_owned(),
+    ] {
+        let mut run = Run::start(&format!("transport: {transport}"), &[]);
+        run.insert(1);
+        run.wait_for_row(1);
+        assert!(run.agent.terminate(PATIENCE).success(), "{transport}");
+        assert!(run.agent.log().contains("lineage event"), "{transport}: {}", run.agent.log());
+    }
 }
 
 #[test]

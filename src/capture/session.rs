@@ -164,7 +164,7 @@ impl Session<'_> {
             return;
         }
         match datasets::at_start(sql, &self.settings.tables) {
-            Ok(datasets) => datasets.into_iter().for_each(|dataset| self.lineage.table(dataset)),
+            Ok(datasets) => self.lineage.tables(datasets),
             Err(error) => tracing::warn!(%error, "lineage is not told of the tables"),
         }
     }

@@ -129,3 +129,66 @@ fn given(raw: &RawConfig) -> Vec<String> {
     });
     shown.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::postgres::conninfo::ConnInfo;
+    use crate::config::Origin;
+
+    #[test]
+    fn a_source_is_named_by_its_first_host() {
+        for (dsn, expected) in [
+            ("postgres://u@h/d", "postgres://h:5432"),
+            ("postgres://u@h:1,i:2/d", "postgres://h:1"),
+            ("postgres://u@[::1]:7/d", "postgres://[::1]:7"),
+            ("host=/tmp port=7 dbname=d user=u", "postgres://localhost:7"),
+        ] {
+            let source = SourceSettings::new(&ConnInfo::parse(dsn).unwrap(), "a").unwrap();
+            assert_eq!(namespace(&source), expected, "{dsn}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let mut raw = RawConfig::default();
+        for (name, value) in [
+            ("dsn", "postgres://u:p@h/d"),
+            ("to", "postgres://u:p@h/d"),
+            ("database.password", "p"),
+            ("producer.sasl.password", "p"),
+            ("producer.ssl.key.pem", "p"),
+            ("slot.name", "s"),
+        ] {
+            raw.give(name, value, Origin::File);
+        }
+        assert_eq!(raw.take_errors(), []);
+        assert_eq!(
+            given(&raw),
+            [
+                "database.password=********",
+                "dsn=********",
+                "producer.sasl.password=********",
+                "producer.ssl.key.pem=********",
+                "slot.name=s",
+                "to=********",
+            ]
+        );
+    }
+
+    #[test]
+    fn pairs_keep_what_follows_the_first_equals_sign() {
+        let name = "openlineage.integration.job.tags";
+        let read = |text: &str| {
+            let mut raw = RawConfig::default();
+            raw.give(name, text, Origin::File);
+            let pairs = pairs(&mut raw, name, "KEY=VALUE");
+            (pairs, raw.take_errors().into_iter().map(|error| error.message).collect::<Vec<_>>())
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(read(" a = 1 , b=x=y,"), (vec![pair("a", "1"), pair("b", "x=y")], vec![]));
+        assert_eq!(read("").0, []);
+        assert_eq!(read("a=1,a=2").1, ["\"a\" stands there twice"]);
+        assert_eq!(read("a=").1, ["found \"a=\", expected KEY=VALUE between commas"]);
+    }
+}

@@ -291,3 +291,85 @@ fn pairs(members: &Map<String, Value>, name: &str) -> Result<Vec<(String, Secret
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http_of(yaml: &str) -> Result<HttpSettings, String> {
+        match Client::parse(yaml)?.transport {
+            TransportSettings::Http(http) => Ok(http),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn urls_are_put_together_as_the_java_client_does() {
+        for (members, expected) in [
+            ("url: 'http://h:5000'", "http://h:5000/api/v1/lineage"),
+            ("url: 'https://h:5000/'", "https://h:5000/api/v1/lineage"),
+            ("url: 'http://h', endpoint: e/f", "http://h/e/f"),
+            ("url: 'http://h', endpoint: /e", "http://h/e"),
+            ("url: 'http://h/given'", "http://h/given"),
+            ("url: 'http://h/given?a=1', urlParams: {b: 2 3}", "http://h/given?a=1&b=2%203"),
+            ("url: 'http://h?a=1'", "http://h/api/v1/lineage?a=1"),
+        ] {
+            let http = http_of(&format!("transport: {{type: http, {members}}}")).unwrap();
+            assert_eq!(http.url, expected, "{members}");
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_is_wrong_with_it() {
+        for (members, expected) in [
+            ("type: http, url: 'ftp://h'", "transport.url: expected http://HOST:PORT"),
+            ("type: http, url: 'http://h', timeoutInMillis: soon", "found \"soon\""),
+            ("type: http, url: 'http://h', compression: br", "found \"br\", expected gzip"),
+            ("type: http, url: 'http://h', auth: {type: jwt}", "found \"jwt\", expected api_key"),
+            ("type: http, url: 'http://h', auth: {type: api_key}", "transport.auth.apiKey"),
+            ("type: http, url: 'http://h', sslContext: {}", "Java key store"),
+            ("type: http, url: 'http://h', headers: [a]", "transport.headers: expected NAME"),
+            ("type: file", "transport.location is missing"),
+            ("type: kafka", "transport.topicName is missing"),
+            ("type: composite", "found \"composite\", expected http, console, file or kafka"),
+            ("url: 'http://h'", "found \"\", expected http"),
+        ] {
+            let found = Client::parse(&format!("transport: {{{members}}}")).unwrap_err();
+            assert!(found.contains(expected), "{members}: {found}");
+        }
+    }
+
+    #[test]
+    fn members_that_nothing_here_does_are_named() {
+        let yaml = "transport: {type: console}\ncircuitBreaker: {type: static}\nfacets:\n  \
+                    disabledFacets: {a: true, b: false}\n  c: {disabled: 'true'}\n";
+        let client = Client::parse(yaml).unwrap();
+        assert_eq!(client.unused, ["circuitBreaker"]);
+        assert_eq!(client.disabled_facets, ["a", "c"]);
+    }
+
+    #[test]
+    fn the_environment_is_a_file_in_pieces() {
+        let variables = [
+            ("OPENLINEAGE__TRANSPORT__TYPE", "http"),
+            ("OPENLINEAGE__TRANSPORT__URL", "http://h"),
+            ("OPENLINEAGE__TRANSPORT__TIMEOUT_IN_MILLIS", "7"),
+            ("OPENLINEAGE__TRANSPORT__AUTH__TYPE", "api_key"),
+            ("OPENLINEAGE__TRANSPORT__AUTH__API_KEY", "123"),
+            ("OPENLINEAGE__TRANSPORT__HEADERS", "{\"A\": \"b\"}"),
+        ];
+        let get = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let client = Client::of_environment(get).unwrap().unwrap();
+        let expected = HttpSettings {
+            url: "http://h/api/v1/lineage".to_owned(),
+            timeout: Duration::from_millis(7),
+            api_key: Some(Secret::new("123")),
+            headers: vec![("A".to_owned(), Secret::new("b"))],
+            gzip: false,
+        };
+        assert_eq!(client.transport, TransportSettings::Http(expected));
+        assert!(Client::of_environment(|_| None).is_none());
+    }
+}

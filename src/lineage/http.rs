@@ -18,6 +18,8 @@ const SHOWN: usize = 200;
 /// One connection at a time, kept open between events.
 pub(super) struct Http {
     settings: HttpSettings,
+    /// The URL without what may be a secret: a user's name and password, and the query.
+    shown: String,
     agent: ureq::Agent,
 }
 
@@ -34,8 +36,17 @@ impl Http {
         if settings.url.starts_with("https:") {
             config = config.tls_config(tls());
         }
-        Http { settings: settings.clone(), agent: config.build().into() }
+        let shown = shown(&settings.url);
+        Http { settings: settings.clone(), shown, agent: config.build().into() }
     }
+}
+
+fn shown(url: &str) -> String {
+    let address = url.split_once('?').map_or(url, |(address, _)| address);
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}/{path}")
 }
 
 /// The system's authorities, as for every other connection.
@@ -61,12 +72,13 @@ impl Transport for Http {
         if let Some(key) = api_key.as_ref().map(Secret::reveal) {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
+        let shown = &self.shown;
         let answer = if *gzip {
             request.header("Content-Encoding", "gzip").send(compressed(&event)?)
         } else {
             request.send(event)
         };
-        let mut answer = answer.map_err(|error| format!("{url}: {error}"))?;
+        let mut answer = answer.map_err(|error| format!("{shown}: {error}"))?;
         let status = answer.status();
         // Read to its end, so that the connection can be used again.
         let body = answer.body_mut().read_to_string().unwrap_or_default();
@@ -74,7 +86,7 @@ impl Transport for Http {
             return Ok(());
         }
         let body: String = body.chars().take(SHOWN).collect();
-        Err(format!("{url} answered {status}: {body}"))
+        Err(format!("{shown} answered {status}: {body}"))
     }
 }
 
@@ -82,4 +94,20 @@ fn compressed(event: &str) -> Result<Vec<u8>, String> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     let written = encoder.write_all(event.as_bytes()).and_then(|()| encoder.finish());
     written.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn what_is_told_of_a_url_is_no_secret() {
+        for (url, expected) in [
+            ("http://h:5000/a/b", "http://h:5000/a/b"),
+            ("https://user:s3cret@h/api?token=s3cret", "https://h/api"),
+            ("http://[::1]:80", "http://[::1]:80/"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+    }
 }

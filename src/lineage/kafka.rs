@@ -46,6 +46,8 @@ impl Kafka {
         let mut config = ClientConfig::new();
         config.set("queue.buffering.max.messages", QUEUE_EVENTS);
         config.set("client.id", "cdc-agent-lineage");
+        // The Java client's.
+        config.set("partitioner", "murmur2_random");
         for (name, value) in &settings.properties {
             if !JAVA_ONLY.contains(&name.as_str()) {
                 config.set(name, value.reveal());

@@ -41,8 +41,8 @@ use crate::lineage::event::Dataset;
 use crate::lineage::event::Fact;
 use crate::time::UnixMicros;
 
-/// Facts that may wait: the tables of a large database, and some of what happens meanwhile.
-const QUEUE_FACTS: usize = 4096;
+/// Facts that may wait. All tables of a connection are one.
+const QUEUE_FACTS: usize = 1024;
 
 /// How long the end of a run waits for its last events.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +59,18 @@ impl fmt::Display for LineageError {
 
 impl std::error::Error for LineageError {}
 
+/// Tables of the last connection, until they are sent: those of another take their place, so that
+/// a dead endpoint does not gather them.
+type Tables = Mutex<Option<Vec<Dataset>>>;
+
+/// What waits to be sent.
+#[derive(Debug)]
+enum Item {
+    Fact(Fact),
+    /// All tables of the last connection.
+    Tables,
+}
+
 /// Takes facts. Clones tell the same run.
 #[derive(Clone, Debug)]
 pub struct Lineage {
@@ -70,11 +82,12 @@ pub struct Lineage {
 #[derive(Debug)]
 struct Told {
     /// Taken at the end: the thread ends when it has sent what is in the queue.
-    queue: Mutex<Option<Sender<(UnixMicros, Fact)>>>,
+    queue: Mutex<Option<Sender<(UnixMicros, Item)>>>,
     /// Closed by the thread when it has ended.
     ended: Receiver<()>,
     /// Facts that the queue had no room for.
     left_out: Arc<AtomicU64>,
+    tables: Arc<Tables>,
     running: AtomicBool,
     failing: AtomicBool,
 }
@@ -92,18 +105,20 @@ impl Lineage {
     /// The transport refuses its settings. One that cannot be reached is no error.
     pub fn start(settings: LineageSettings, run_id: String) -> Result<Self, LineageError> {
         let transport = transport::open(&settings.transport).map_err(LineageError)?;
-        let (queue, facts) = crossbeam_channel::bounded(QUEUE_FACTS);
+        let (queue, items) = crossbeam_channel::bounded(QUEUE_FACTS);
         let (alive, ended) = crossbeam_channel::bounded(0);
         let left_out = Arc::new(AtomicU64::new(0));
+        let tables = Arc::new(Mutex::new(None));
         let sender = sender::Sending {
             settings,
             run_id: run_id.clone(),
             transport,
             left_out: Arc::clone(&left_out),
+            tables: Arc::clone(&tables),
         };
         let thread = std::thread::Builder::new().name("lineage".to_owned());
         let spawned = thread.spawn(move || {
-            sender.run(&facts);
+            sender.run(&items);
             drop(alive);
         });
         spawned.map_err(|error| LineageError(format!("no thread: {error}")))?;
@@ -111,6 +126,7 @@ impl Lineage {
             queue: Mutex::new(Some(queue)),
             ended,
             left_out,
+            tables,
             running: AtomicBool::new(false),
             failing: AtomicBool::new(false),
         };
@@ -141,6 +157,16 @@ impl Lineage {
         }
     }
 
+    /// All tables, as they are at a connection.
+    pub fn tables(&self, datasets: Vec<Dataset>) {
+        let Some(told) = &self.told else { return };
+        let waiting = told.tables.lock().unwrap_or_else(PoisonError::into_inner).replace(datasets);
+        if waiting.is_none() && !self.put(Item::Tables) {
+            // The next connection tells them again.
+            *told.tables.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// A table has these columns.
     pub fn table(&self, dataset: Dataset) {
         self.tell(Fact::Table(dataset));
@@ -162,7 +188,7 @@ impl Lineage {
         };
         let deadline = Instant::now() + END_PATIENCE;
         let fact = error.map_or(Fact::Ended, Fact::failed);
-        let sent = queue.send_deadline((UnixMicros::now(), fact), deadline);
+        let sent = queue.send_deadline((UnixMicros::now(), Item::Fact(fact)), deadline);
         let waiting = queue.len();
         drop(queue);
         // The thread's end of the channel closes when everything has been sent.
@@ -173,13 +199,20 @@ impl Lineage {
     }
 
     fn tell(&self, fact: Fact) {
-        let Some(told) = &self.told else { return };
+        self.put(Item::Fact(fact));
+    }
+
+    /// Gives whether there was room.
+    fn put(&self, item: Item) -> bool {
+        let Some(told) = &self.told else { return false };
         let queue = told.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return };
-        match queue.try_send((UnixMicros::now(), fact)) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        let Some(queue) = queue.as_ref() else { return false };
+        match queue.try_send((UnixMicros::now(), item)) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
             Err(TrySendError::Full(_)) => {
                 told.left_out.fetch_add(1, Ordering::Relaxed);
+                false
             }
         }
     }
