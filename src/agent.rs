@@ -132,7 +132,12 @@ fn start_http(
             warehouse.metrics.write(out);
         }
     });
-    let shown = http::Shown { counted, asked, health: process.health.clone() };
+    let shown = http::Shown {
+        counted,
+        asked,
+        labels: config.labels.clone(),
+        health: process.health.clone(),
+    };
     let address = (config.process.http, config.process.http_asked);
     service::start_http(&process.runtime, address, shown, routes)
 }

@@ -46,6 +46,7 @@ use crate::error::Failure;
 use crate::service;
 use crate::stop::Stop;
 use crate::telemetry::Health;
+use crate::telemetry::Labels;
 use crate::telemetry::SinkMetrics;
 use crate::telemetry::http::Shown;
 
@@ -70,6 +71,7 @@ pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
     let shown = Shown {
         counted: Arc::new(move |out| metrics.write(out)),
         asked: Arc::new(|| Box::pin(async { String::new() })),
+        labels: Labels::default(),
         health: process.health.clone(),
     };
     let address = (config.process.http, config.process.http_asked);

@@ -487,17 +487,76 @@ fn client_certificates_are_shown_and_their_keys_kept() {
     });
     let open = Refused(78, &["others may read it"]);
     server.check_with(&require, if is_root { Tls } else { open }, files(0o640));
+}
 
-    // With a pass phrase, which nobody is here to type.
-    let encrypted = format!("{require} sslcert=own.crt sslkey=own.key");
-    let pem = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    server.check_with(
-        &encrypted,
-        Refused(78, &["own.key", "without a pass phrase"]),
-        |invocation| {
-            invocation.copy("own.crt", &certificates.client_cert, 0o644).file("own.key", pem, 0o600)
-        },
+/// The client's certificate and key in other forms: in DER, with pass phrases; made by OpenSSL in a
+/// folder of the server's.
+fn make_client_forms(server: &Server) -> PathBuf {
+    let dir = server.postgres.socket_dir().join("forms");
+    std::fs::create_dir_all(&dir).expect("the folder can be made");
+    let certificates = server.postgres.certificates();
+    let script = format!(
+        "set -e
+        cp {key} plain.key; cp {cert} own.crt
+        openssl x509 -in own.crt -outform DER -out own.der
+        openssl x509 -in {authority} -outform DER -out root.der
+        openssl pkcs8 -topk8 -nocrypt -in plain.key -outform DER -out pkcs8.der
+        openssl ec -in plain.key -outform DER -out sec1.der
+        openssl ec -in plain.key -aes128 -passout pass:{SECRET} -out traditional.key
+        encrypt() {{ openssl pkcs8 -topk8 -in plain.key -passout pass:{SECRET} \"$@\"; }}
+        encrypt -v2 aes-256-cbc -out aes.key
+        encrypt -v2 aes-128-cbc -v2prf hmacWithSHA512 -outform DER -out aes.pk8
+        encrypt -scrypt -out scrypt.key
+        encrypt -v1 PBE-SHA1-3DES -outform DER -out old.pk8
+        openssl pkcs12 -export -in own.crt -inkey plain.key -passout pass:{SECRET} -out own.p12
+        chmod 600 *",
+        key = certificates.client_key.display(),
+        cert = certificates.client_cert.display(),
+        authority = certificates.ca.display(),
     );
+    let output = Command::new("sh").args(["-c", &script]).current_dir(&dir).output();
+    let output = output.expect("a shell can be started");
+    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    dir
+}
+
+#[test]
+fn keys_with_a_pass_phrase_are_opened_by_sslpassword() {
+    let server = with_tls();
+    let dir = make_client_forms(server);
+    let own = |key: &str, more: &str| {
+        let (cert, key) = (dir.join("own.crt"), dir.join(key));
+        let more = format!("sslcert={} sslkey={} {more}", cert.display(), key.display());
+        server.pairs("postgres", &format!("sslmode=require {more}"))
+    };
+    let opened = format!("sslpassword={SECRET}");
+    for key in ["aes.key", "scrypt.key"] {
+        server.check(&own(key, &opened), Tls);
+        let closed = Refused(78, &[key, "it is encrypted", "sslpassword"]);
+        server.check(&own(key, ""), closed);
+        let wrong = Refused(78, &[key, "not opened by the pass phrase of sslpassword"]);
+        server.check(&own(key, "sslpassword=wrong"), wrong);
+    }
+    // A pass phrase that is not needed is not looked at.
+    server.check(&own("plain.key", &opened), Tls);
+    for key in ["pkcs8.der", "sec1.der"] {
+        server.check_alone(&own(key, ""), Tls, |invocation| invocation);
+    }
+    // As a JDBC driver has them.
+    server.check_alone(&own("aes.pk8", &opened), Tls, |invocation| invocation);
+    let (cert, root) = (dir.join("own.der"), dir.join("root.der"));
+    let der =
+        own("aes.pk8", &opened).replace("own.crt", "own.der").replace("=require", "=verify-ca");
+    let der = format!("{der} sslrootcert={}", root.display());
+    assert!(der.contains(&cert.display().to_string()));
+    server.check_alone(&der, Tls, |invocation| invocation);
+    // What is not opened says how to make a key that is.
+    for key in ["traditional.key", "old.pk8"] {
+        let old = Refused(78, &[key, "openssl pkcs8 -topk8 -v2"]);
+        server.check_alone(&own(key, &opened), old, |invocation| invocation);
+    }
+    let pkcs12 = Refused(78, &["own.p12", "openssl pkcs12 -nodes"]);
+    server.check_alone(&own("own.p12", &opened), pkcs12, |invocation| invocation);
 }
 
 #[test]

@@ -392,4 +392,21 @@ fn metrics_are_prometheus_text_and_tell_what_is_so() {
     agent
         .wait(run::SOON, "no lag", |agent| agent.metric("cdc_agent_slot_lag_seconds") == Some(0.0));
     agent.stop();
+
+    every_metric_bears_labels(&postgres, &kafka, name);
+}
+
+/// Those that are asked for by `custom.metric.tags`.
+fn every_metric_bears_labels(postgres: &Postgres, kafka: &Kafka, name: &str) {
+    let options = AgentOptions::new(&postgres.dsn(name), kafka, name);
+    let mut agent = Agent::start(options.set("custom.metric.tags", "team=a b"));
+    agent.wait_streaming(run::SOON);
+    let text = agent.metrics().expect("the port answers").body;
+    let labelled = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(labelled > 30, "{text}");
+    assert_eq!(text.matches("{team=\"a b\"").count(), labelled, "{text}");
+    assert!(
+        parse_metrics(&text).contains_key("cdc_agent_source_up{team=\"a b\",slot=\"metrics\"}")
+    );
+    agent.stop();
 }

@@ -56,6 +56,15 @@ impl NameList {
         Ok(NameList { patterns })
     }
 
+    /// Takes the whole text for one expression.
+    ///
+    /// # Errors
+    ///
+    /// It is not valid.
+    pub fn single(text: &str) -> Result<Self, String> {
+        Ok(NameList { patterns: vec![Pattern::parse(text)?] })
+    }
+
     /// Whether there is no expression in it.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()

@@ -9,6 +9,7 @@ use crate::capture::CaptureSettings;
 use crate::capture::ConversionFailure;
 use crate::capture::Destination;
 use crate::capture::Heartbeat;
+use crate::capture::NameList;
 use crate::capture::NotificationSettings;
 use crate::capture::PublicationAutocreate;
 use crate::capture::Times;
@@ -34,6 +35,7 @@ use crate::config::reading;
 use crate::config::shaping;
 use crate::config::warehouse_config;
 use crate::lineage::LineageSettings;
+use crate::telemetry::Labels;
 use crate::telemetry::log::LogFormat;
 
 /// What the agent's process is asked to do.
@@ -47,6 +49,8 @@ pub struct AgentConfig {
     pub lineage: Option<LineageSettings>,
     /// The process around it.
     pub process: ProcessSettings,
+    /// `custom.metric.tags`: labels of all metrics.
+    pub labels: Labels,
 }
 
 /// What surrounds the capture.
@@ -128,6 +132,7 @@ impl AgentConfig {
         let notifications = notifications(&mut raw);
         let values = value_settings(&mut raw);
         let lineage = lineage::settings(&mut raw, source.as_ref(), &prefix, &environment);
+        let labels = labels(&mut raw);
         let errors = raw.take_errors();
         let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
         else {
@@ -146,11 +151,7 @@ impl AgentConfig {
             messages,
             skip_unchanged: raw.flag("skip.messages.without.change"),
             values,
-            conversion_failure: match raw.text("event.converting.failure.handling.mode") {
-                "warn" => ConversionFailure::Warn,
-                "skip" => ConversionFailure::Skip,
-                _ => ConversionFailure::Fail,
-            },
+            conversion_failure: conversion_failure(&raw),
             skipped,
             transaction_metadata: raw.flag("provide.transaction.metadata"),
             heartbeat: heartbeat(&raw),
@@ -167,7 +168,7 @@ impl AgentConfig {
             slot_retries: u32::try_from(raw.number("slot.max.retries")).unwrap_or(u32::MAX),
             retained_wal_warning_bytes: raw.number("retained.wal.warning.bytes"),
         };
-        Ok(AgentConfig { capture, warehouse, lineage, process })
+        Ok(AgentConfig { capture, warehouse, lineage, process, labels })
     }
 }
 
@@ -194,10 +195,30 @@ fn autocreate(raw: &RawConfig) -> PublicationAutocreate {
     }
 }
 
+fn conversion_failure(raw: &RawConfig) -> ConversionFailure {
+    match raw.text("event.converting.failure.handling.mode") {
+        "warn" => ConversionFailure::Warn,
+        "skip" => ConversionFailure::Skip,
+        _ => ConversionFailure::Fail,
+    }
+}
+
 fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {
     let interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
     let action = raw.text("heartbeat.action.query").to_owned();
     (!interval.is_zero()).then_some(Heartbeat { interval, action })
+}
+
+/// Labels of all metrics; what is shown beside them is checked too.
+fn labels(raw: &mut RawConfig) -> Labels {
+    const NAME: &str = "custom.metric.tags";
+    if let Err(message) = NameList::single(raw.text("custom.sanitize.pattern")) {
+        raw.fail("custom.sanitize.pattern", message);
+    }
+    Labels::parse(raw.text(NAME)).unwrap_or_else(|message| {
+        raw.fail(NAME, message);
+        Labels::default()
+    })
 }
 
 /// Channels of notifications: Debezium's `jmx`, and those of Java classes, need a JVM.
@@ -291,7 +312,7 @@ fn connection_parameters(
     };
     let dsn = ConnInfo::parse(raw.get("dsn").unwrap_or_default())?;
     let shown = raw.given("dsn").is_some_and(|given| given.origin == crate::config::Origin::Flag);
-    if shown && dsn.get("password").is_some() {
+    if shown && (dsn.get("password").is_some() || dsn.get("sslpassword").is_some()) {
         tracing::warn!(
             "everybody on this machine can see the password in --dsn (ps); give it in PGPASSWORD, \
              ~/.pgpass or CDC_AGENT_DSN"
@@ -308,6 +329,7 @@ fn connection_parameters(
         ("database.sslrootcert", "sslrootcert"),
         ("database.sslcert", "sslcert"),
         ("database.sslkey", "sslkey"),
+        ("database.sslpassword", "sslpassword"),
         ("application.name", "application_name"),
     ] {
         let Some(value) = raw.get(property) else { continue };

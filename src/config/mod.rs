@@ -27,9 +27,11 @@ pub use sink::warehouse_config;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::capture::NameList;
 use crate::capture::publisher::check_producer_property;
 use crate::config::properties::Program;
 use crate::config::properties::Property;
+use crate::config::properties::SECRET_NAMES;
 use crate::config::properties::Support;
 
 /// One thing that is wrong.
@@ -219,9 +221,18 @@ impl RawConfig {
 
     /// Every property that has a value, with where it came from; secrets as `***`.
     pub fn effective(&self) -> Vec<(String, String, Origin)> {
-        let shown = |property: Option<&Property>, value: &str| match property {
-            Some(property) if property.is_secret() && !value.is_empty() => "***".to_owned(),
-            _ => value.to_owned(),
+        let hidden = NameList::single(match self.text("custom.sanitize.pattern") {
+            "" => SECRET_NAMES,
+            pattern => pattern,
+        });
+        let is_hidden = |name: &str| {
+            let is_secret = self.program.find(name).is_some_and(Property::is_secret);
+            is_secret || hidden.as_ref().is_ok_and(|pattern| pattern.matches(name))
+        };
+        let shown = |name: &str, value: &str| match value {
+            "" => String::new(),
+            _ if is_hidden(name) => "***".to_owned(),
+            value => value.to_owned(),
         };
         let mut all: Vec<(String, String, Origin)> = self
             .program
@@ -236,9 +247,11 @@ impl RawConfig {
                 (property.name.to_owned(), default.to_owned(), Origin::Default)
             })
             .collect();
-        all.extend(self.given.iter().map(|(name, given)| {
-            (name.clone(), shown(self.program.find(name), &given.value), given.origin)
-        }));
+        all.extend(
+            self.given
+                .iter()
+                .map(|(name, given)| (name.clone(), shown(name, &given.value), given.origin)),
+        );
         all.sort();
         all
     }

@@ -15,6 +15,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::telemetry::Health;
+use crate::telemetry::Labels;
 
 /// Metrics that are asked for when they are scraped, in Prometheus' text format.
 pub type AskedMetrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
@@ -29,6 +30,8 @@ pub struct Shown {
     pub counted: CountedMetrics,
     /// Metrics that are asked for.
     pub asked: AskedMetrics,
+    /// Labels that all of them bear.
+    pub labels: Labels,
     /// Health.
     pub health: Health,
 }
@@ -59,6 +62,7 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     let mut body = Vec::new();
     (shown.counted)(&mut body);
     body.extend_from_slice((shown.asked)().await.as_bytes());
+    let body = shown.labels.put_into(String::from_utf8_lossy(&body).into_owned());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body).into_response()
 }
 

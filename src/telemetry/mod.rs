@@ -2,10 +2,12 @@
 
 pub mod health;
 pub mod http;
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod sink_metrics;
 
 pub use health::Health;
+pub use labels::Labels;
 pub use metrics::Metrics;
 pub use sink_metrics::SinkMetrics;

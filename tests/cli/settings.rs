@@ -135,6 +135,27 @@ fn channels_of_notifications_are_checked() {
 }
 
 #[test]
+fn labels_of_metrics_and_names_of_secrets_are_checked() {
+    let says = |agent: Invocation, message: &str| {
+        agent.run().says(78, &[], &format!("{message}\n  {HINT}")).expect_files(&[])
+    };
+    let agent = || Invocation::new("--slot s --http none");
+    says(
+        agent().set("custom.metric.tags", "env=prod,slot=x"),
+        "custom.metric.tags: found \"slot\", which is there already",
+    );
+    says(
+        agent().set("custom.sanitize.pattern", "a(b"),
+        "custom.sanitize.pattern: \"a(b\" is not a regular expression: unclosed group",
+    );
+    let hidden =
+        Invocation::new("config").set("custom.sanitize.pattern", ".*\\.list").argument("--slot=s");
+    let hidden = hidden.set("table.include.list", SECRET).set("database.password", SECRET).run();
+    assert!(hidden.stdout.contains("table.include.list = ***"), "{}", hidden.stdout);
+    assert!(hidden.stdout.contains("database.password = ***"), "{}", hidden.stdout);
+}
+
+#[test]
 fn configuration_files_are_checked() {
     let says = |name: &str, content: &str, message: &str| {
         Invocation::new("--slot s --http none --config")

@@ -83,6 +83,7 @@ pub const EQUAL: &[&str] = &[
     "extended_headers_disabled",
     "heartbeat",
     "heartbeat_named",
+    "heartbeat_topics_prefix",
     "hstore_handling_mode_json",
     "hstore_handling_mode_map",
     "interval_handling_mode_numeric",

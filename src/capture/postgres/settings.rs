@@ -142,6 +142,8 @@ pub struct SourceSettings {
     pub ssl_cert: Option<PathBuf>,
     /// Its key.
     pub ssl_key: Option<PathBuf>,
+    /// The pass phrase of our certificate's key.
+    pub ssl_password: Option<Secret>,
     /// The system's user that a server on a Unix socket has to run as.
     pub require_peer: Option<String>,
     /// By which methods the server may let us in.
@@ -215,6 +217,7 @@ impl SourceSettings {
             },
             ssl_cert: info.get("sslcert").map(PathBuf::from),
             ssl_key: info.get("sslkey").map(PathBuf::from),
+            ssl_password: info.get("sslpassword").map(Secret::new),
             require_peer: info.get("requirepeer").map(str::to_owned),
             require_auth: match info.get("require_auth") {
                 Some(text) => RequireAuth::parse(text)?,

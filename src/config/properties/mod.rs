@@ -6,6 +6,13 @@
 mod sink_table;
 mod table;
 
+/// Names whose values are secrets.
+///
+/// Source: Debezium 3.6.1.Final, `custom.sanitize.pattern`.
+pub const SECRET_NAMES: &str = ".*secret$|.*password$|.*sasl\\.jaas\\.config$\
+    |.*basic\\.auth\\.user\\.info|.*registry\\.auth\\.client-secret|.*credentials\\.json$\
+    |.*connectionstring$|.*connection\\.string$";
+
 /// Properties of one subject.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {

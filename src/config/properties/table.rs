@@ -11,6 +11,7 @@ use crate::config::properties::Kind::Millis;
 use crate::config::properties::Kind::Secret;
 use crate::config::properties::Kind::Text;
 use crate::config::properties::Property;
+use crate::config::properties::SECRET_NAMES;
 use crate::config::properties::Subject;
 use crate::config::properties::Support;
 use crate::config::properties::Support::Different;
@@ -40,6 +41,8 @@ const JVM: &str = "it configures the JVM or a Java class";
 const INCREMENTAL: &str = "signals and incremental snapshots are not supported";
 const TRANSFORMS: &str = "transforms are not supported";
 
+const WORKERS: &str = "without effect: it is about Connect's workers";
+const READERS: &str = "without effect: it is for who reads";
 const NO_WAITING: &str = "a confirmation is a message in the stream and is not waited for";
 const PIECES: &str = "tables are read in pieces of 128 MiB by as many connections as are given";
 const BATCHES: &str = "batches are what one read of the socket brings; queues are bounded in bytes";
@@ -87,10 +90,23 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Text,
                 "",
                 Supported,
-                "Certificates of known authorities (PEM), or system.",
+                "Certificates of known authorities (PEM or DER), or system.",
             ),
-            property("database.sslcert", Text, "", Supported, "Our certificate (PEM)."),
-            property("database.sslkey", Text, "", Supported, "Its key (PEM)."),
+            property("database.sslcert", Text, "", Supported, "Our certificate (PEM or DER)."),
+            property(
+                "database.sslkey",
+                Text,
+                "",
+                Different("PEM or DER; PKCS #12 is refused"),
+                "Its key.",
+            ),
+            property(
+                "database.sslpassword",
+                Secret,
+                "",
+                Different("keys are encrypted by PKCS #5 version 2"),
+                "The key's pass phrase.",
+            ),
             property(
                 "database.tcpKeepAlive",
                 Bool,
@@ -351,6 +367,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "transaction",
                 Supported,
                 "Name of the topic of transactions, after the prefix.",
+            ),
+            property(
+                "heartbeat.topics.prefix",
+                Text,
+                "__debezium-heartbeat",
+                Different("without effect, as in Debezium: topic.heartbeat.prefix has it"),
+                "Older name of the start of that topic's name.",
             ),
             property(
                 "topic.heartbeat.prefix",
@@ -1060,6 +1083,20 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Ours,
                 "Address of /metrics and /health; none turns it off.",
             ),
+            property(
+                "custom.metric.tags",
+                Text,
+                "",
+                Different("labels of all metrics in Prometheus' format"),
+                "name=value, separated by commas.",
+            ),
+            property(
+                "custom.sanitize.pattern",
+                Text,
+                SECRET_NAMES,
+                Different("passwords are hidden whatever it says"),
+                "Names of properties whose values are never shown.",
+            ),
             property("log.format", Choice(&["text", "json"]), "text", Ours, "Form of the log."),
             property(
                 "log.level",
@@ -1074,6 +1111,55 @@ pub(super) const SUBJECTS: &[Subject] = &[
         title: "Connect's own",
         properties: &[
             property("name", Text, "", Different("only a name"), "Name of the connector."),
+            property(
+                "connector.plugin.version",
+                Text,
+                "",
+                Different(WORKERS),
+                "Version of the connector's plug-in.",
+            ),
+            property(
+                "key.converter.plugin.version",
+                Text,
+                "",
+                Different(WORKERS),
+                "Version of a converter's plug-in.",
+            ),
+            property(
+                "value.converter.plugin.version",
+                Text,
+                "",
+                Different(WORKERS),
+                "Version of a converter's plug-in.",
+            ),
+            property(
+                "header.converter.plugin.version",
+                Text,
+                "",
+                Different(WORKERS),
+                "Version of a converter's plug-in.",
+            ),
+            property(
+                "offsets.storage.topic",
+                Text,
+                "",
+                Different("without effect: positions are stored in PREFIX.__state"),
+                "Topic of stored positions.",
+            ),
+            property(
+                "tasks.max.enforce",
+                Bool,
+                "true",
+                Different(WORKERS),
+                "Whether it is a limit.",
+            ),
+            property(
+                "transaction.boundary.interval.ms",
+                Text,
+                "",
+                Different("without effect: there are no transactions of Kafka"),
+                "How often Kafka's transactions end.",
+            ),
             property(
                 "header.converter",
                 Choice(&[
@@ -1205,6 +1291,48 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Converter of keys.",
             ),
             property(
+                "key.converter.converter.type",
+                Text,
+                "key",
+                Different("without effect: Connect sets it"),
+                "Whether it is for keys or values.",
+            ),
+            property(
+                "key.converter.schemas.cache.size",
+                Text,
+                "1000",
+                Different("schemas are made once for each version of a table"),
+                "Schemas that are kept.",
+            ),
+            property(
+                "key.converter.schema.content",
+                Text,
+                "",
+                Different(READERS),
+                "Schema of what is read.",
+            ),
+            property(
+                "value.converter.converter.type",
+                Text,
+                "value",
+                Different("without effect: Connect sets it"),
+                "Whether it is for keys or values.",
+            ),
+            property(
+                "value.converter.schemas.cache.size",
+                Text,
+                "1000",
+                Different("schemas are made once for each version of a table"),
+                "Schemas that are kept.",
+            ),
+            property(
+                "value.converter.schema.content",
+                Text,
+                "",
+                Different(READERS),
+                "Schema of what is read.",
+            ),
+            property(
                 "value.converter",
                 Choice(JSON_CONVERTER),
                 "",
@@ -1286,7 +1414,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             property("converters", Text, "", Refused(JVM), "Custom converters."),
             property("post.processors", Text, "", Refused(JVM), "Post-processors."),
             property("snapshot.*", Text, "", Refused(JVM), "Snapshots by a Java class."),
-            property("custom.*", Text, "", Refused(JVM), "Tags and patterns of MBeans and logs."),
+            property("memory.management.*", Text, "", Refused(JVM), "Where schemas are kept."),
             property("queue.provider.*", Text, "", Refused(JVM), "Queues on the disk."),
             property("sourceinfo.struct.maker", Text, "", Refused(JVM), "Another source block."),
             property(

@@ -266,7 +266,7 @@ mod tests {
             ("postgres://u%4/d", "two hexadecimal"),
             ("postgres://u:se?cr@et&x/d?a", "no value"),
             ("password=secret blanks=x", "single quotes"),
-            ("sslpassword=x", "not supported"),
+            ("sslkeylogfile=x", "not supported"),
             ("gssencmode=require", "only disable or prefer"),
         ] {
             let error = ConnInfo::parse(text).unwrap_err();

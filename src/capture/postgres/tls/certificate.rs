@@ -42,23 +42,23 @@ impl Certificate {
     }
 
     fn content(&self) -> &TbsCertificate {
-        &self.0.tbs_certificate
+        self.0.tbs_certificate()
     }
 
     /// Whether it is older than extensions: it can say nothing of what it may be used for.
     pub(super) fn is_version_1(&self) -> bool {
-        self.content().version == Version::V1 && self.content().extensions.is_none()
+        self.content().version() == Version::V1 && self.content().extensions().is_none()
     }
 
     /// Whether it names itself as its issuer.
     pub(super) fn is_self_signed(&self) -> bool {
-        self.content().issuer == self.content().subject
+        self.content().issuer() == self.content().subject()
     }
 
     /// Compares a moment with its dates.
     pub(super) fn dates(&self, now: UnixTime) -> Dates {
         let seconds = |time: &Time| time.to_unix_duration().as_secs();
-        let validity = &self.content().validity;
+        let validity = self.content().validity();
         match now.as_secs() {
             now if now < seconds(&validity.not_before) => Dates::NotYet,
             now if now > seconds(&validity.not_after) => Dates::Expired,
@@ -73,9 +73,9 @@ impl Certificate {
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> bool {
         let Ok(content) = self.content().to_der() else { return false };
-        let signature = self.0.signature.raw_bytes();
-        let signed_with = body(&self.0.signature_algorithm);
-        self.content().issuer == issuer.content().subject
+        let signature = self.0.signature().raw_bytes();
+        let signed_with = body(self.0.signature_algorithm());
+        self.content().issuer() == issuer.content().subject()
             && algorithms
                 .iter()
                 .filter(|algorithm| signed_with.as_deref() == Some(&*algorithm.signature_alg_id()))
@@ -103,7 +103,7 @@ impl Certificate {
         message: &[u8],
         signature: &[u8],
     ) -> bool {
-        let key = &self.content().subject_public_key_info;
+        let key = self.content().subject_public_key_info();
         body(&key.algorithm).as_deref() == Some(&*algorithm.public_key_alg_id())
             && algorithm
                 .verify_signature(key.subject_public_key.raw_bytes(), message, signature)
@@ -156,14 +156,14 @@ impl Certificate {
     }
 
     fn alternative_names(&self) -> Vec<GeneralName> {
-        match self.content().get::<SubjectAltName>() {
+        match self.content().get_extension::<SubjectAltName>() {
             Ok(Some((_, names))) => names.0,
             _ => Vec::new(),
         }
     }
 
     fn common_name(&self) -> Option<String> {
-        let mut attributes = self.content().subject.0.iter().flat_map(|name| name.0.iter());
+        let mut attributes = self.content().subject().iter();
         let name = attributes.find(|attribute| attribute.oid.to_string() == COMMON_NAME)?;
         let text = std::str::from_utf8(name.value.value()).ok()?;
         // A name with a zero in it is made to look like another one.
@@ -174,7 +174,7 @@ impl Certificate {
     /// its own signature's hash, SHA-256 for the older ones. `None` for signatures without a hash,
     /// as Ed25519's. Source: RFC 5929, section 4.1.
     pub(super) fn end_point(&self, der: &[u8]) -> Option<Vec<u8>> {
-        let algorithm = self.0.signature_algorithm.oid.to_string();
+        let algorithm = self.0.signature_algorithm().oid.to_string();
         let digest = match algorithm.as_str() {
             // md5, sha1, sha256 with RSA; sha1, sha256 with ECDSA.
             "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11" => {

@@ -15,6 +15,8 @@ use rustls_pki_types::pem::PemObject;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::settings::SourceSettings;
 use crate::capture::postgres::tls::broken;
+use crate::capture::postgres::tls::key;
+use crate::secret::Secret;
 
 /// Our certificate with those that lead to its authority, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -31,10 +33,13 @@ pub(super) fn identity(settings: &SourceSettings) -> Result<Option<Identity>, So
     let key = settings.ssl_key.clone().or_else(|| default_file("postgresql.key"));
     let Some(key) = key else { return Err(broken("sslcert", "sslkey is not given")) };
     let chain = certificates(&cert, "sslcert")?;
-    Ok(Some((chain, private_key(&key)?)))
+    Ok(Some((chain, private_key(&key, settings.ssl_password.as_ref())?)))
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
+fn private_key(
+    path: &Path,
+    pass_phrase: Option<&Secret>,
+) -> Result<PrivateKeyDer<'static>, SourceError> {
     let fail = |reason: &str| broken("sslkey", &format!("{}: {reason}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(&error.to_string()))?;
     if is_open(path) {
@@ -43,16 +48,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
             format!("run: chmod 600 {}", path.display()),
         ));
     }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
-        fail(&match error {
-            pem::Error::NoItemsFound if encrypted => {
-                "it is encrypted, expected a key without a pass phrase".to_owned()
-            }
-            pem::Error::NoItemsFound => "it holds no private key in PEM form".to_owned(),
-            error => error.to_string(),
-        })
-    })
+    key::read(&bytes, pass_phrase).map_err(|reason| fail(&reason))
 }
 
 /// Whether others may read a key, by libpq's rule: root's may be read by a group.
@@ -131,9 +127,13 @@ fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static
         pem::Error::Io(error) if error.kind() == ErrorKind::NotFound => fail("no such file"),
         error => fail(&error.to_string()),
     };
+    let bytes = std::fs::read(path).unwrap_or_default();
+    if key::is_der(&bytes) {
+        return Ok(vec![CertificateDer::from(bytes)]);
+    }
     let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(said)?.collect();
     match all {
-        Ok(all) if all.is_empty() => Err(fail("it holds no certificate in PEM form")),
+        Ok(all) if all.is_empty() => Err(fail("it holds no certificate in PEM or DER form")),
         Ok(all) => Ok(all),
         Err(error) => Err(said(error)),
     }

@@ -4,6 +4,7 @@
 
 mod certificate;
 mod files;
+mod key;
 mod verifier;
 
 use std::io;
