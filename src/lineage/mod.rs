@@ -217,3 +217,80 @@ impl Lineage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::TableName;
+
+    fn settings(url: String) -> LineageSettings {
+        let transport = TransportSettings::Http(HttpSettings {
+            url,
+            timeout: Duration::from_secs(60),
+            api_key: None,
+            headers: Vec::new(),
+            gzip: false,
+        });
+        LineageSettings {
+            namespace: "n".to_owned(),
+            job: "j".to_owned(),
+            description: "d".to_owned(),
+            tags: Vec::new(),
+            owners: Vec::new(),
+            source: "postgres://h:5432".to_owned(),
+            database: "d".to_owned(),
+            configs: Vec::new(),
+            disabled_facets: Vec::new(),
+            transport,
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_nobody_waits_for_a_dead_endpoint() {
+        // Connections are taken by the system, and nobody ever answers.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let lineage = Lineage::start(settings(url), "r".to_owned()).unwrap();
+        let dataset = Dataset { table: TableName::new("s", "t"), fields: Vec::new() };
+        lineage.begun();
+        for _ in 0..3 {
+            lineage.tables(vec![dataset.clone(); 5]);
+        }
+        let told = lineage.told.as_ref().unwrap();
+        let waiting = || told.queue.lock().unwrap().as_ref().unwrap().len();
+        // The tables of three connections are one entry; the thread may have the first fact.
+        assert!(waiting() <= 2, "{}", waiting());
+        for _ in 0..2 * QUEUE_FACTS {
+            lineage.table(dataset.clone());
+        }
+        assert_eq!(waiting(), QUEUE_FACTS);
+        let left_out = told.left_out.load(Ordering::Relaxed);
+        assert!(left_out >= QUEUE_FACTS as u64 && left_out <= QUEUE_FACTS as u64 + 2, "{left_out}");
+    }
+
+    #[test]
+    fn only_the_first_failure_of_a_row_is_told_and_a_connection_ends_the_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let transport = TransportSettings::File(path.clone());
+        let settings = LineageSettings { transport, ..settings(String::new()) };
+        let lineage = Lineage::start(settings, "r".to_owned()).unwrap();
+        lineage.begun();
+        let error = LineageError("e".to_owned());
+        for _ in 0..2 {
+            lineage.failed(&error);
+            lineage.failed(&error);
+            lineage.running();
+        }
+        lineage.end(None);
+        lineage.begun();
+        let text = std::fs::read_to_string(path).unwrap();
+        let kinds: Vec<_> = text
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["eventType"].take()
+            })
+            .collect();
+        assert_eq!(kinds, ["START", "FAIL", "RUNNING", "FAIL", "COMPLETE"]);
+    }
+}
