@@ -10,18 +10,6 @@ use crate::lineage::LineageSettings;
 /// Where the client's settings are.
 const FILE: &str = "openlineage.integration.config.file.path";
 
-/// Ends of names whose values Debezium masks, whatever the case of their letters.
-const MASKED: &[&str] = &[
-    "secret",
-    "password",
-    "sasl.jaas.config",
-    "basic.auth.user.info",
-    "registry.auth.client-secret",
-    "credentials.json",
-    "connectionstring",
-    "connection.string",
-];
-
 /// What lineage is told of this capture; `None`: it is off, or something is wrong.
 pub(super) fn settings(
     raw: &mut RawConfig,
@@ -116,13 +104,10 @@ fn namespace(source: &SourceSettings) -> String {
 
 /// What was given, as `NAME=VALUE`, secrets masked.
 fn given(raw: &RawConfig) -> Vec<String> {
-    let masked = |name: &str| {
-        let lower = name.to_lowercase();
-        let secret = raw.program.find(name).is_some_and(|property| property.is_secret());
-        // Without Kafka the destination is a connection string.
-        let place = matches!(name, "to" | "dsn");
-        secret || place || lower.contains("ssl.key") || MASKED.iter().any(|e| lower.ends_with(e))
-    };
+    let is_hidden = raw.hidden();
+    // Without Kafka the destination is a connection string.
+    let masked =
+        |name: &str| is_hidden(name) || matches!(name, "to" | "dsn") || name.contains("ssl.key");
     let shown = raw.given.iter().map(|(name, given)| {
         let value = if masked(name) { "********" } else { &given.value };
         format!("{name}={value}")
@@ -159,6 +144,8 @@ mod tests {
             ("producer.sasl.password", "p"),
             ("producer.ssl.key.pem", "p"),
             ("slot.name", "s"),
+            ("topic.prefix", "p"),
+            ("custom.sanitize.pattern", ".*prefix"),
         ] {
             raw.give(name, value, Origin::File);
         }
@@ -166,12 +153,14 @@ mod tests {
         assert_eq!(
             given(&raw),
             [
+                "custom.sanitize.pattern=.*prefix",
                 "database.password=********",
                 "dsn=********",
                 "producer.sasl.password=********",
                 "producer.ssl.key.pem=********",
                 "slot.name=s",
                 "to=********",
+                "topic.prefix=********",
             ]
         );
     }

@@ -219,16 +219,21 @@ impl RawConfig {
             .collect()
     }
 
-    /// Every property that has a value, with where it came from; secrets as `***`.
-    pub fn effective(&self) -> Vec<(String, String, Origin)> {
+    /// Whether the value of a name is never shown.
+    fn hidden(&self) -> impl Fn(&str) -> bool {
         let hidden = NameList::single(match self.text("custom.sanitize.pattern") {
             "" => SECRET_NAMES,
             pattern => pattern,
         });
-        let is_hidden = |name: &str| {
+        move |name: &str| {
             let is_secret = self.program.find(name).is_some_and(Property::is_secret);
             is_secret || hidden.as_ref().is_ok_and(|pattern| pattern.matches(name))
-        };
+        }
+    }
+
+    /// Every property that has a value, with where it came from; secrets as `***`.
+    pub fn effective(&self) -> Vec<(String, String, Origin)> {
+        let is_hidden = self.hidden();
         let shown = |name: &str, value: &str| match value {
             "" => String::new(),
             _ if is_hidden(name) => "***".to_owned(),
