@@ -146,6 +146,8 @@ pub struct Outcome {
     pub left: Vec<TopicRecord>,
     pub right: Vec<TopicRecord>,
     pub said: [String; 2],
+    /// The right one was not there any more at the end.
+    pub right_ended: bool,
 }
 
 impl Run<'_> {
@@ -181,12 +183,14 @@ impl Run<'_> {
             sides.iter_mut().for_each(|side| self.wait_until_published(side, at + 1, &own));
         }
         drop(session);
+        let right_ended = sides.last_mut().is_some_and(Follower::has_ended);
         let said = sides.into_iter().map(Follower::stop).collect::<Vec<_>>();
         let read = |side: &Side| topics::read_all(&side.kafka.bootstrap(), &own);
         let outcome = Outcome {
             left: read(left),
             right: read(right),
             said: said.try_into().expect("there are two sides"),
+            right_ended,
         };
         for slot in &slots {
             super::run::free_slot(self.server, slot);

@@ -1,5 +1,9 @@
 //! What both follow: SQL before and while they run, and the settings of the connector.
 
+use std::fs;
+use std::path::Path;
+
+use super::case;
 use super::case::Case;
 use super::expected;
 use super::expected::Expected;
@@ -37,6 +41,29 @@ impl Script {
                 .collect(),
             partitions: 1,
             expected: expected::of_case(&case.name),
+        }
+    }
+
+    /// A script in one file, to try something: lines `-- set NAME=VALUE`, `-- partitions N`, SQL
+    /// before they start, a line `-- work`, SQL while they stream, with lines `-- wait`.
+    pub fn of_file(file: &Path) -> Self {
+        let text = fs::read_to_string(file).unwrap();
+        let (setup, work) = text.split_once("\n-- work\n").unwrap_or((&text, ""));
+        let said = |start: &str| {
+            let rest = text.lines().filter_map(|line| line.strip_prefix(start));
+            rest.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let setting = |line: String| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        Script {
+            name: file.file_stem().unwrap().to_string_lossy().into_owned(),
+            setup: case::statements(setup),
+            work: format!("{work}\n").split("\n-- wait\n").map(case::statements).collect(),
+            connector: said("-- set ").into_iter().map(setting).collect(),
+            partitions: said("-- partitions ").first().map_or(1, |text| text.parse().unwrap()),
+            expected: Vec::new(),
         }
     }
 
