@@ -10,7 +10,6 @@ use std::sync::PoisonError;
 
 use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
-use crate::capture::pgoutput::ReplicaIdentity;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::catalog_query;
@@ -18,6 +17,7 @@ use crate::capture::postgres::publication;
 use crate::capture::postgres::publication::Candidate;
 use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::publication::PublishedTable;
+use crate::capture::postgres::publication::Unpublished;
 use crate::capture::postgres::slot;
 use crate::capture::replica_identity;
 use crate::capture::settings::CaptureSettings;
@@ -139,10 +139,12 @@ pub(super) fn ensure_publication(
         Some(_) => {}
     }
     let publication = found.ok_or_else(|| publication_gone(settings))?;
-    let mut published = publication::published_tables(sql, name)?;
+    let whole = settings.values.fidelity.is_debezium();
+    let mut published = publication::published_tables(sql, name, whole)?;
     report.left_out(settings, &candidates, &published);
-    let all_names = settings.values.fidelity.is_debezium();
-    published.extend(publication::partition_relatives(sql, &published, all_names)?);
+    for which in unpublished(settings, &publication, state) {
+        published.extend(publication::unpublished(sql, &published, *which)?);
+    }
     let oids: Vec<Oid> = published.iter().map(|table| table.oid).collect();
     let mut facts = catalog_query::tables(sql, &oids)?;
     let mut tables: Vec<(PublishedTable, TableFacts)> = published
@@ -154,9 +156,27 @@ pub(super) fn ensure_publication(
         })
         .collect();
     tables.sort_by_key(|(table, _)| (settings.tables.order(&table.name), table.name.clone()));
-    warn_of_identities(sql, &tables, report)?;
+    replica_identity::warn(sql, &tables, |table| report.is_first(table))?;
     check_number(settings, tables.len())?;
     Ok(Captured { publication, tables })
+}
+
+/// Which tables are read that are not published: a publication does not limit what Debezium reads
+/// at first. Where it is one of ours and holds what can be captured, nothing else is read.
+fn unpublished(
+    settings: &CaptureSettings,
+    publication: &Publication,
+    state: Option<&State>,
+) -> &'static [Unpublished] {
+    let chosen = publication.created_for.is_none()
+        || publication.all_tables
+        || settings.autocreate == PublicationAutocreate::NoTables;
+    match state.is_none_or(|state| !state.slot.complete) {
+        _ if !settings.values.fidelity.is_debezium() => &[],
+        true if chosen => &[Unpublished::All],
+        true => &[Unpublished::Relatives, Unpublished::Unlogged],
+        false => &[Unpublished::Relatives],
+    }
 }
 
 /// `guardrail.collections.max`.
@@ -441,45 +461,6 @@ impl Report<'_> {
             }
         }
     }
-}
-
-/// A key that old rows do not carry cannot be right in deletes and key changes.
-fn warn_of_identities(
-    sql: &Sql,
-    tables: &[(PublishedTable, TableFacts)],
-    report: &Report<'_>,
-) -> Result<(), SourceError> {
-    let by_index = |facts: &TableFacts| {
-        facts.replica_identity == ReplicaIdentity::Index && !facts.key.is_empty()
-    };
-    let oids: Vec<u32> =
-        tables.iter().filter(|(_, facts)| by_index(facts)).map(|(table, _)| table.oid.0).collect();
-    if oids.is_empty() {
-        return Ok(());
-    }
-    let rows = sql.query(
-        "SELECT i.indrelid, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_index i JOIN \
-         pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE \
-         i.indisreplident AND i.indrelid = ANY ($1::oid[]) GROUP BY i.indrelid",
-        &[&oids],
-    )?;
-    for row in rows {
-        let (oid, carried): (u32, Vec<String>) = (row.get(0), row.get(1));
-        let Some((_, facts)) = tables.iter().find(|(table, _)| table.oid.0 == oid) else {
-            continue;
-        };
-        let complete = facts.key.iter().all(|column| carried.contains(column));
-        if !complete && report.is_first(&facts.name) {
-            tracing::warn!(
-                table = %facts.name, key = ?facts.key, carried = ?carried,
-                "the replica identity is an index without the key: deletes and changes of the key \
-                 cannot name their row, as in Debezium; run: ALTER TABLE {} REPLICA IDENTITY \
-                 DEFAULT (or FULL)",
-                facts.name.quoted()
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Tables that cannot be read for want of rights, with the SQL that grants them.

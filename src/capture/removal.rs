@@ -50,7 +50,7 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
     let pipeline = Pipeline::connect(&settings, runtime, &metrics, &health, "")?;
     let state = pipeline.store.load()?.filter(|state| !state.slot.dropped);
     let publication = publication::find_publication(&sql, &settings.publication)?;
-    let tables = publication::published_tables(&sql, &settings.publication)?.len();
+    let tables = publication::published_tables(&sql, &settings.publication, false)?.len();
     Ok(Belongings { settings, sql, slot, publication, tables, pipeline, state })
 }
 

@@ -1,10 +1,14 @@
 //! `replica.identity.autoset.values`: which columns old rows carry, set as it is asked for.
 
+use crate::capture::catalog::TableFacts;
 use crate::capture::filter::NameList;
+use crate::capture::pgoutput::ReplicaIdentity;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication::Candidate;
+use crate::capture::postgres::publication::PublishedTable;
 use crate::oid::Oid;
+use crate::table::TableName;
 use crate::table::quote_identifier;
 
 /// A replica identity that tables are to have.
@@ -102,4 +106,47 @@ fn current(sql: &Sql, table: Oid) -> Result<(String, Option<String>), SourceErro
         &[&table.0],
     )?;
     Ok((row.get(0), row.get(1)))
+}
+
+/// Warns of tables whose key old rows do not carry: it cannot be right in deletes and key changes.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub(super) fn warn(
+    sql: &Sql,
+    tables: &[(PublishedTable, TableFacts)],
+    is_first: impl Fn(&TableName) -> bool,
+) -> Result<(), SourceError> {
+    let by_index = |facts: &TableFacts| {
+        facts.replica_identity == ReplicaIdentity::Index && !facts.key.is_empty()
+    };
+    let oids: Vec<u32> =
+        tables.iter().filter(|(_, facts)| by_index(facts)).map(|(table, _)| table.oid.0).collect();
+    if oids.is_empty() {
+        return Ok(());
+    }
+    let rows = sql.query(
+        "SELECT i.indrelid, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_index i JOIN \
+         pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE \
+         i.indisreplident AND i.indrelid = ANY ($1::oid[]) GROUP BY i.indrelid",
+        &[&oids],
+    )?;
+    for row in rows {
+        let (oid, carried): (u32, Vec<String>) = (row.get(0), row.get(1));
+        let Some((_, facts)) = tables.iter().find(|(table, _)| table.oid.0 == oid) else {
+            continue;
+        };
+        let complete = facts.key.iter().all(|column| carried.contains(column));
+        if !complete && is_first(&facts.name) {
+            tracing::warn!(
+                table = %facts.name, key = ?facts.key, carried = ?carried,
+                "the replica identity is an index without the key: deletes and changes of the key \
+                 cannot name their row, as in Debezium; run: ALTER TABLE {} REPLICA IDENTITY \
+                 DEFAULT (or FULL)",
+                facts.name.quoted()
+            );
+        }
+    }
+    Ok(())
 }

@@ -521,6 +521,83 @@ pub const REASONS: &[Reason] = &[
         )],
     },
     Reason {
+        why: "NULL in an array of ltree makes the array null, and stops the task if it is NOT NULL; ours is whole",
+        differences: &[
+            expected(
+                &["edge_ltree_array_null"],
+                "P.public.t[*].value.after.v",
+                "null",
+                r#"["a.b",null]"#,
+            ),
+            expected(
+                &["edge_ltree_array_null_not_null"],
+                "P.public.t[0]",
+                NOTHING,
+                r#"key {"id":1} op "c" before null after {"id":1,"v":["a.b",null]}"#,
+            ),
+        ],
+    },
+    Reason {
+        why: "a bit[] that is NOT NULL stops the task; ours is the fallback of the schema, which is that of bit",
+        differences: &[
+            expected(
+                &["edge_bit_array_not_null"],
+                "P.public.t[0]",
+                NOTHING,
+                r#"key {"id":1} op "c" before null after {"id":1,"o":false,"b":"","n":null}"#,
+            ),
+            expected(
+                &["edge_bit_array_not_null"],
+                "P.public.t[1]",
+                NOTHING,
+                r#"key {"id":1} op "d" before {"id":1,"o":false,"b":"","n":null} after null"#,
+            ),
+            expected(
+                &["edge_bit_array_not_null"],
+                "P.public.t[2]",
+                NOTHING,
+                r#"key {"id":1} value null"#,
+            ),
+        ],
+    },
+    Reason {
+        why: "a table with columns that differ only by case stops the snapshot of all tables; ours goes on",
+        differences: &[
+            expected(
+                &["edge_columns_by_case"],
+                "P.public.t[0]",
+                NOTHING,
+                r#"key {"id":1} op "r" before null after {"id":1,"v":"v","V":"V"}"#,
+            ),
+            expected(
+                &["edge_columns_by_case"],
+                "P.public.t[1]",
+                NOTHING,
+                r#"key {"id":101} op "c" before null after {"id":101,"v":"v","V":"V"}"#,
+            ),
+        ],
+    },
+    Reason {
+        why: "a table with a line break in its name is not read; ours is",
+        differences: &[
+            expected(&["edge_table_name_line"], "P.public.a_b[0].key.id", "101", "1"),
+            expected(&["edge_table_name_line"], "P.public.a_b[0].value.after.id", "101", "1"),
+            expected(
+                &["edge_table_name_line"],
+                "P.public.a_b[0].value.source.snapshot",
+                r#""false""#,
+                r#""last""#,
+            ),
+            expected(&["edge_table_name_line"], "P.public.a_b[0].value.op", r#""c""#, r#""r""#),
+            expected(
+                &["edge_table_name_line"],
+                "P.public.a_b[1]",
+                NOTHING,
+                r#"key {"id":101} op "c" before null after {"id":101}"#,
+            ),
+        ],
+    },
+    Reason {
         why: "timetz with seconds in its offset is null in the snapshot and stops the stream; ours is right",
         differences: &[
             expected(

@@ -81,6 +81,9 @@ impl ColumnWriter {
             },
         };
         column.schema.optional = !shape.not_null;
+        if let (Kind::Unreadable(json), false) = (&mut column.kind, shape.not_null) {
+            *json = "null";
+        }
         column.schema.default = shape.default.as_deref().and_then(|expression| {
             let default = stand_in::Default {
                 expression,

@@ -139,7 +139,7 @@ fn write_rare(
         Kind::Vector64 | Kind::Vector32 => vector(kind, text, spelling, out)?,
         Kind::SparseVector => sparse_vector(text, spelling, out)?,
         Kind::Array(array) => json_array::write(array, text, (spelling, Unfit::Fails), out)?,
-        Kind::Unreadable => out.extend_from_slice(b"null"),
+        Kind::Unreadable(json) => out.extend_from_slice(json.as_bytes()),
         Kind::Masked(masked) => masked.write(text, spelling, out)?,
         Kind::Text
         | Kind::Integer

@@ -102,8 +102,8 @@ pub enum Kind {
     SparseVector,
     /// An array.
     Array(Box<ArrayKind>),
-    /// Debezium has a schema for the column but no value: always null.
-    Unreadable,
+    /// Debezium has a schema for the column but no value: this JSON, null where it may be.
+    Unreadable(&'static str),
     /// Masked, hashed or truncated.
     Masked(Box<Masked>),
 }
@@ -175,7 +175,8 @@ impl ColumnType {
                 Fidelity::Exact => unknown(element, settings),
                 Fidelity::Debezium if NEVER_IN_ARRAYS.contains(&element) => None,
                 // Debezium sends arrays of unknown elements as arrays of their bytes.
-                Fidelity::Debezium => Some(array_of(unknown(element, settings)?, false, settings)),
+                Fidelity::Debezium => unknown(element, settings)
+                    .map(|bytes| array_of(bytes, delimiter(types, element), false, settings)),
             }
         })
     }
@@ -496,9 +497,9 @@ fn array(
         // The schema is the element's and no value is ever read.
         types::BIT => {
             let scalar = bits(type_modifier);
-            return Some(ColumnType::new(Kind::Unreadable, scalar.schema));
+            let fallback = if scalar.kind == Kind::Bit { "false" } else { "\"\"" };
+            return Some(ColumnType::new(Kind::Unreadable(fallback), scalar.schema));
         }
-        types::CHAR => return None,
         _ if NEVER_IN_ARRAYS.contains(&element) => return None,
         _ => {}
     }
@@ -514,7 +515,16 @@ fn array(
     }
     let element_type = scalar(types, element, type_modifier, settings)?;
     let nullable = !types.is_enum(element) && element != types::TSVECTOR;
-    Some(array_of(element_type, nullable, settings))
+    Some(array_of(element_type, delimiter(types, element), nullable, settings))
+}
+
+/// What stands between the elements of an array of this type, its `typdelim`.
+fn delimiter(types: &TypeCatalog, element: Oid) -> u8 {
+    match types.get(element).map(|facts| &*facts.name) {
+        _ if element == types::BOX => b';',
+        Some("geometry" | "geography") => b':',
+        _ => b',',
+    }
 }
 
 /// Known types whose arrays Debezium leaves out whatever it is told.
@@ -531,12 +541,17 @@ const NEVER_IN_ARRAYS: [Oid; 7] = [
 /// Ids from here on are given to objects that users create.
 const FIRST_NORMAL_OID: u32 = 16_384;
 
-fn array_of(element: ColumnType, nullable: bool, settings: &ValueSettings) -> ColumnType {
+fn array_of(
+    element: ColumnType,
+    delimiter: u8,
+    nullable: bool,
+    settings: &ValueSettings,
+) -> ColumnType {
     let schema = ConnectSchema { optional: nullable, ..element.schema };
     let kind = ArrayKind {
         element: element.kind,
         nullable,
-        delimiter: b',',
+        delimiter,
         nested: settings.fidelity == Fidelity::Exact && !settings.value_schemas,
         fidelity: settings.fidelity,
     };

@@ -47,7 +47,8 @@ pub(super) fn fallback(kind: &Kind, type_modifier: i32, spelling: Spelling) -> V
         Kind::Geometry => "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}",
         Kind::SparseVector => "{\"dimensions\":0,\"vector\":[]}",
         Kind::Array(_) | Kind::Vector64 | Kind::Vector32 => "[]",
-        Kind::Unreadable | Kind::Masked(_) => "null",
+        Kind::Unreadable(json) => json,
+        Kind::Masked(_) => "null",
     };
     text.as_bytes().to_vec()
 }

@@ -40,8 +40,10 @@ impl Row for crate::capture::pgoutput::Tuple<'_> {
 #[derive(Clone, Debug)]
 pub struct TableWriter {
     columns: Vec<Column>,
-    /// The key's columns, in the key's order.
+    /// The key's columns, in the key's order, without those of types that are left out.
     key: Vec<KeyColumn>,
+    /// There is a key, be it one of columns that are all left out.
+    keyed: bool,
     /// A member that follows them, as JSON.
     key_field: Vec<u8>,
     key_head: Vec<u8>,
@@ -164,6 +166,7 @@ impl TableWriter {
         let (value_head, value_tail) = wrap(&envelope, settings.value_schemas, b"{\"before\":");
         TableWriter {
             columns,
+            keyed: !shape.key.is_empty() || !key_field.is_empty(),
             key,
             key_field,
             key_head,
@@ -176,9 +179,10 @@ impl TableWriter {
         }
     }
 
-    /// Whether records of this table have a key.
+    /// Whether records of this table have a key; it is empty if Debezium knows the type of none of
+    /// its columns.
     pub fn has_key(&self) -> bool {
-        !self.key.is_empty() || !self.key_field.is_empty()
+        self.keyed
     }
 
     /// Schema of the key; without fields if there is none.

@@ -80,17 +80,24 @@ pub struct PublishedTable {
     pub row_filter: Option<String>,
 }
 
-/// What a publication publishes, by name.
+/// What a publication publishes, by name; `whole` tables have all rows and all columns, also where
+/// the publication sends some only, unless it is only those that we may read.
 ///
 /// # Errors
 ///
 /// The server cannot be asked.
-pub fn published_tables(sql: &Sql, publication: &str) -> Result<Vec<PublishedTable>, SourceError> {
+pub fn published_tables(
+    sql: &Sql,
+    publication: &str,
+    whole: bool,
+) -> Result<Vec<PublishedTable>, SourceError> {
     // Column lists and row filters came with PostgreSQL 15.
-    let lists = if sql.server_version() >= 150_000 {
-        "p.attnames::text[], p.rowfilter"
-    } else {
+    let lists = if sql.server_version() < 150_000 {
         "NULL::text[], NULL::text"
+    } else if whole {
+        "CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN p.attnames::text[] END, NULL::text"
+    } else {
+        "p.attnames::text[], p.rowfilter"
     };
     let rows = sql.query(
         &format!(
@@ -131,27 +138,50 @@ pub fn members(sql: &Sql, publication: &str) -> Result<Vec<TableName>, SourceErr
         .collect())
 }
 
-/// Roots, branches and leaves of these tables' partition trees that are not among them, with all of
-/// their rows and columns, if rows are to be read under every name that they have; otherwise none.
+/// Which tables are read beside those that are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpublished {
+    /// Roots, branches and leaves of their partition trees: rows are read under every name that
+    /// they have.
+    Relatives,
+    /// Unlogged ones, which no publication takes.
+    Unlogged,
+    /// All that can be read.
+    All,
+}
+
+/// Tables that are not among these and are read all the same, with all of their rows and columns.
 ///
 /// # Errors
 ///
 /// The server cannot be asked.
-pub fn partition_relatives(
+pub fn unpublished(
     sql: &Sql,
     tables: &[PublishedTable],
-    all_names: bool,
+    which: Unpublished,
 ) -> Result<Vec<PublishedTable>, SourceError> {
-    if !all_names {
-        return Ok(Vec::new());
-    }
+    let relatives = "unnest($1::oid[]) known(oid), pg_partition_root(known.oid) root, \
+                     pg_partition_tree(root) tree JOIN pg_class c ON c.oid = tree.relid";
+    let (from, persistence) = match which {
+        Unpublished::Relatives => (relatives, None),
+        Unpublished::Unlogged => ("pg_class c", Some("c.relpersistence = 'u'")),
+        Unpublished::All => ("pg_class c", Some("c.relpersistence <> 't'")),
+    };
     let oids: Vec<u32> = tables.iter().map(|table| table.oid.0).collect();
+    let readable = persistence.map_or(String::new(), |persistence| {
+        format!(
+            "AND {persistence} AND has_schema_privilege(n.oid, 'USAGE') \
+             AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"
+        )
+    });
     let rows = sql.query(
-        "SELECT DISTINCT c.oid, n.nspname::text, c.relname::text \
-         FROM unnest($1::oid[]) known(oid), pg_partition_root(known.oid) root, \
-            pg_partition_tree(root) tree \
-         JOIN pg_class c ON c.oid = tree.relid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.oid <> ALL ($1) AND c.relkind IN ('r', 'p') ORDER BY 2, 3",
+        &format!(
+            "SELECT DISTINCT c.oid, n.nspname::text, c.relname::text \
+             FROM {from} JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.oid <> ALL ($1) AND c.relkind IN ('r', 'p') {readable} \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '_cdc') \
+             ORDER BY 2, 3"
+        ),
         &[&oids],
     )?;
     Ok(rows

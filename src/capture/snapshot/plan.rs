@@ -77,7 +77,7 @@ pub(in crate::capture) fn plan(
             });
             continue;
         }
-        let leaves = leaves(sql, facts, fidelity)?;
+        let leaves = leaves(sql, facts, (pieces, fidelity))?;
         let estimated_rows = leaves.iter().map(|leaf| leaf.rows).sum();
         let list: Vec<String> =
             columns.iter().map(|column| quote_identifier(&column.name)).collect();
@@ -186,8 +186,13 @@ impl Leaf {
 /// [`RANGE_BLOCKS`] as a step.
 const RANGE_STEP: usize = 16_384;
 
-/// Where a table's rows lie: in itself, or in its partitions if we may read those.
-fn leaves(sql: &Sql, facts: &TableFacts, fidelity: Fidelity) -> Result<Vec<Leaf>, SourceError> {
+/// Where a table's rows lie: in itself, or in its partitions if there is a use for reading them one
+/// by one and we may. Read in one piece, its rows come in the order that Debezium reads them in.
+fn leaves(
+    sql: &Sql,
+    facts: &TableFacts,
+    (pieces, fidelity): (bool, Fidelity),
+) -> Result<Vec<Leaf>, SourceError> {
     let rows = sql.query(
         "SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
@@ -201,7 +206,7 @@ fn leaves(sql: &Sql, facts: &TableFacts, fidelity: Fidelity) -> Result<Vec<Leaf>
     )?;
     let may_read_all = rows.iter().all(|row| row.get::<_, bool>(5));
     let estimated: i64 = rows.iter().map(|row| row.get::<_, i64>(4)).sum();
-    if facts.partitioned && !may_read_all {
+    if facts.partitioned && !(pieces && may_read_all) {
         let rows = u64::try_from(estimated).unwrap_or_default();
         return Ok(vec![Leaf { from: facts.name.quoted(), blocks: None, rows }]);
     }

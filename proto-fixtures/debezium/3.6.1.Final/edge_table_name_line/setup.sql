@@ -1,0 +1,4 @@
+create table "a
+b" (id int primary key);
+insert into "a
+b" values (1);

@@ -1,0 +1,2 @@
+insert into "a
+b" values (101);

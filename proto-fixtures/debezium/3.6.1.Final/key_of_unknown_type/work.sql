@@ -1,0 +1,10 @@
+insert into k values (2, '0/2');
+update k set x = 3 where id = '0/1';
+update k set id = '0/3' where id = '0/2';
+delete from k where id = '0/1';
+insert into c values (2, '(2,b)');
+update c set id = '(3,c)'::pair where x = 2;
+delete from c;
+insert into m values (2, '0/2', 'k');
+update m set id = '0/3' where x = 2;
+delete from m;

@@ -1,0 +1,14 @@
+create table a (id int primary key, v text, w int);
+create table b (id int primary key, v text, w int);
+create table c (id int primary key, v text);
+create table keyless (id int, v text);
+create unlogged table u (id int primary key);
+create schema other;
+create table other.d (id int primary key);
+insert into a values (1, 'a', 1), (10, 'a', 10);
+insert into b values (1, 'b', 1), (10, 'b', 10);
+insert into c values (1, 'c');
+insert into keyless values (1, 'n');
+insert into u values (1);
+insert into other.d values (1);
+create publication several for table a (id, v), b where (id > 5);
