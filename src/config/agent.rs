@@ -32,7 +32,10 @@ use crate::config::file;
 use crate::config::kafka_settings;
 use crate::config::lineage;
 use crate::config::reading;
+use crate::config::references;
 use crate::config::shaping;
+use crate::config::sink::client_properties;
+use crate::config::sink::producers;
 use crate::config::warehouse_config;
 use crate::lineage::LineageSettings;
 use crate::telemetry::Labels;
@@ -395,17 +398,10 @@ fn direct(
 
 fn publisher(raw: &mut RawConfig) -> PublisherSettings {
     let topics = shaping::topic_creation(raw);
-    let mut overrides = raw.family("producer.override.");
-    overrides.extend(raw.family("producer."));
-    overrides.retain(|(name, _)| !name.starts_with("override."));
-    let producer = overrides.into_iter().map(|(name, value)| match name.as_str() {
-        // The Java client's name for the same limit.
-        "max.request.size" => ("message.max.bytes".to_owned(), value),
-        _ => (name, value),
-    });
+    let producer = producers(raw);
     PublisherSettings {
         kafka: kafka_settings(raw),
-        producer: producer.collect(),
+        producer: client_properties(raw, "producer.", producer),
         queue_bytes: queue_bytes(raw) / 2,
         topics,
     }
@@ -483,7 +479,9 @@ fn decimal_format(raw: &RawConfig, name: &str) -> DecimalFormat {
 /// The file cannot be read, which is another kind of error than a wrong content.
 pub(super) fn read_file(raw: &mut RawConfig, path: &std::path::Path) -> std::io::Result<()> {
     let content = std::fs::read_to_string(path)?;
-    match file::parse(path, &content) {
+    let environment = |name: &str| std::env::var(name).ok();
+    let content = file::parse(path, &content);
+    match content.and_then(|content| references::resolved(content, &environment)) {
         Ok(content) => raw.give_file(content),
         Err(message) => raw.fail(&format!("configuration file {}", path.display()), message),
     }

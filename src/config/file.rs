@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::config::server_names;
+
 /// A file's names and values, and whose defaults hold beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileContent {
@@ -11,6 +13,20 @@ pub struct FileContent {
     pub settings: Vec<(String, String)>,
     /// It is a Debezium file: what it does not say has Debezium's and Connect's defaults.
     pub is_debezium: bool,
+    /// What `${…}` in its values means.
+    pub references: References,
+}
+
+/// Values that stand elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum References {
+    /// There are none.
+    #[default]
+    None,
+    /// `${provider:path:key}`, as in a connector's file.
+    Providers,
+    /// `${name:default}`, as in a Debezium Server's file.
+    Expressions,
 }
 
 /// Reads a file by its ending, or by its look if the ending says nothing.
@@ -66,11 +82,24 @@ fn parse_json(content: &str) -> Result<FileContent, String> {
         };
         settings.push((name, text));
     }
-    Ok(FileContent { settings, is_debezium: true })
+    Ok(FileContent { settings, is_debezium: true, references: References::Providers })
 }
 
-/// Java properties; Debezium Server's prefixes are taken off.
+/// Java properties: a connector's, or a Debezium Server's.
 fn parse_properties(content: &str) -> Result<FileContent, String> {
+    let settings = properties(content)?;
+    let is_servers = settings.iter().any(|(name, _)| server_names::is_servers(name));
+    let references = if is_servers { References::Expressions } else { References::Providers };
+    let settings = server_names::as_a_connectors(settings);
+    Ok(FileContent { settings, is_debezium: true, references })
+}
+
+/// The pairs of a file of Java properties.
+///
+/// # Errors
+///
+/// The number of a line without a name.
+pub(super) fn properties(content: &str) -> Result<Vec<(String, String)>, String> {
     let mut settings = Vec::new();
     let mut lines = content.lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -87,9 +116,9 @@ fn parse_properties(content: &str) -> Result<FileContent, String> {
         }
         let (name, value) = split_property(&logical)
             .ok_or_else(|| format!("line {}: expected name=value", number + 1))?;
-        settings.push((without_server_prefix(&name), value));
+        settings.push((name, value));
     }
-    Ok(FileContent { settings, is_debezium: true })
+    Ok(settings)
 }
 
 fn ends_in_single_backslash(line: &str) -> bool {
@@ -136,27 +165,12 @@ fn escaped(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<
     })
 }
 
-/// Debezium Server's names, without what says that they are the source's or the sink's.
-fn without_server_prefix(name: &str) -> String {
-    if name == "debezium.sink.kafka.producer.bootstrap.servers" {
-        return "bootstrap.servers".to_owned();
-    }
-    for (prefix, replacement) in
-        [("debezium.source.", ""), ("debezium.sink.kafka.producer.", "producer.")]
-    {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return format!("{replacement}{rest}");
-        }
-    }
-    name.to_owned()
-}
-
 /// Tables are parts of names: `[slot] name = "x"` is `slot.name`.
 fn parse_toml(content: &str) -> Result<FileContent, String> {
     let table: toml::Table = content.parse().map_err(|error| at_line(content, &error))?;
     let mut settings = Vec::new();
     flatten("", &table, &mut settings)?;
-    Ok(FileContent { settings, is_debezium: false })
+    Ok(FileContent { settings, ..FileContent::default() })
 }
 
 /// What is wrong and where, without the text that stands there: it may be a password.

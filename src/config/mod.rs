@@ -11,8 +11,11 @@ mod agent;
 mod lineage;
 mod sink;
 pub mod file;
+mod java_client;
 pub mod properties;
 mod reading;
+mod references;
+mod server_names;
 mod shaping;
 
 pub use agent::AgentConfig;
@@ -269,9 +272,16 @@ fn check(program: Program, name: &str, value: &str) -> Result<(), ConfigError> {
         return Err(error(format!("no such property; the nearest is {}", program.nearest(name))));
     };
     if let Support::Refused(reason) = property.support {
+        // Nothing is asked for.
+        if value.trim().is_empty() {
+            return Ok(());
+        }
         return Err(error(format!("a property of Debezium that is refused here: {reason}")));
     }
-    if let Some(inner) = ["producer.", "kafka."].iter().find_map(|start| name.strip_prefix(start)) {
+    if let Some(inner) = ["producer.override.", "producer.", "kafka."]
+        .iter()
+        .find_map(|start| name.strip_prefix(start))
+    {
         if matches!(inner, "bootstrap.servers" | "metadata.broker.list") {
             return Err(error("give the brokers by bootstrap.servers or --brokers".to_owned()));
         }

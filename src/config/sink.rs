@@ -16,6 +16,7 @@ use crate::capture::postgres::conninfo::ConnInfo;
 use crate::config::ConfigError;
 use crate::config::ProcessSettings;
 use crate::config::RawConfig;
+use crate::config::java_client;
 use crate::kafka::KafkaSettings;
 use crate::secret::Secret;
 
@@ -80,15 +81,17 @@ impl SinkConfig {
             raw.fail("group.id", "no consumer group is given: use --group NAME");
         }
         let topics = needs_topics.then(|| topics(&mut raw));
+        let kafka = kafka_settings(&mut raw);
+        let consumer = raw.family("consumer.");
+        let consumer = client_properties(&mut raw, "consumer.", consumer);
         let errors = raw.take_errors();
         let (Some(warehouse), true) = (warehouse, errors.is_empty()) else { return Err(errors) };
         let millis = |name: &str| Duration::from_millis(raw.number(name));
-        let kafka = kafka_settings(&raw);
         let consumer = topics.flatten().map(|topics| ConsumerSettings {
             kafka: kafka.clone(),
             topics,
             group: group.clone(),
-            consumer: raw.family("consumer."),
+            consumer,
         });
         Ok(SinkConfig {
             kafka,
@@ -107,12 +110,41 @@ impl SinkConfig {
 }
 
 /// Brokers and the client's properties.
-pub fn kafka_settings(raw: &RawConfig) -> KafkaSettings {
-    let client = raw.family("kafka.").into_iter();
+pub fn kafka_settings(raw: &mut RawConfig) -> KafkaSettings {
+    let mut client = producers(raw);
+    client.retain(|(name, _)| CONNECTION.iter().any(|start| name.starts_with(start)));
+    client.extend(raw.family("kafka."));
+    let client = client_properties(raw, "kafka.", client).into_iter();
     KafkaSettings {
         brokers: raw.text("bootstrap.servers").to_owned(),
         client: client.map(|(name, value)| (name, Secret::new(value))).collect(),
     }
+}
+
+/// What a connector's or a Debezium Server's file says of the producer; the agent's own clients
+/// connect as it does.
+const CONNECTION: [&str; 4] = ["security.", "sasl.", "ssl.", "client.dns.lookup"];
+
+/// Properties that are given for the producer alone, the connector's own first.
+pub(super) fn producers(raw: &RawConfig) -> Vec<(String, String)> {
+    let mut all = raw.family("producer.override.");
+    all.extend(raw.family("producer."));
+    all.retain(|(name, _)| !name.starts_with("override."));
+    all
+}
+
+/// Properties of a Kafka client by librdkafka's names; what cannot be taken is noted.
+pub(super) fn client_properties(
+    raw: &mut RawConfig,
+    prefix: &str,
+    properties: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    java_client::as_librdkafkas(properties).unwrap_or_else(|refused| {
+        for (name, message) in refused {
+            raw.fail(&format!("{prefix}{name}"), message);
+        }
+        Vec::new()
+    })
 }
 
 /// How records are applied, where both ways to a warehouse have the same settings.

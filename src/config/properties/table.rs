@@ -41,6 +41,9 @@ const JVM: &str = "it configures the JVM or a Java class";
 const INCREMENTAL: &str = "signals and incremental snapshots are not supported";
 const TRANSFORMS: &str = "transforms are not supported";
 
+const POSITIONS: &str = "without effect: positions are stored in PREFIX.__state, or by state";
+const HISTORY: &str = "without effect, as with Debezium's connector for PostgreSQL";
+const QUARKUS: &str = "without effect: http and log.* have what is asked for";
 const WORKERS: &str = "without effect: it is about Connect's workers";
 const READERS: &str = "without effect: it is for who reads";
 const NO_WAITING: &str = "a confirmation is a message in the stream and is not waited for";
@@ -968,13 +971,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Secret,
                 "",
                 Ours,
-                "Properties of the Kafka producer, by librdkafka's names.",
+                "Properties of the Kafka producer, by librdkafka's names or Java's.",
             ),
             property(
                 "producer.override.*",
                 Secret,
                 "",
-                Different("by librdkafka's names"),
+                Different("librdkafka's names too; Java's classes and stores of keys are refused"),
                 "A connector's own properties of the producer.",
             ),
             property(
@@ -982,7 +985,8 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Secret,
                 "",
                 Ours,
-                "Properties of every Kafka client, as in kafka.security.protocol, by librdkafka's names.",
+                "Properties of every Kafka client, as in kafka.security.protocol, by librdkafka's \
+                 names or Java's.",
             ),
             property(
                 "state",
@@ -1140,10 +1144,77 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Version of a converter's plug-in.",
             ),
             property(
+                "debezium.sink.type",
+                Choice(&["kafka"]),
+                "",
+                Different("other destinations are given by to"),
+                "A Debezium Server's sink.",
+            ),
+            property(
+                "debezium.sink.kafka.wait.message.delivery.timeout.ms",
+                Text,
+                "",
+                Different("records are tried until the broker has them"),
+                "How long a Debezium Server waits for Kafka.",
+            ),
+            property(
+                "debezium.format.key",
+                Choice(&["json"]),
+                "json",
+                Different("only json"),
+                "Format of a Debezium Server's keys.",
+            ),
+            property(
+                "debezium.format.value",
+                Choice(&["json"]),
+                "json",
+                Different("only json"),
+                "Format of a Debezium Server's values.",
+            ),
+            property(
+                "debezium.format.header",
+                Choice(&["json"]),
+                "json",
+                Different("headers are text, as Kafka Connect writes them"),
+                "Format of a Debezium Server's headers.",
+            ),
+            property(
+                "debezium.format.header.*",
+                Text,
+                "",
+                Different("headers are text, as Kafka Connect writes them"),
+                "Its settings.",
+            ),
+            property("quarkus.*", Text, "", Different(QUARKUS), "A Debezium Server's process."),
+            property(
+                "offset.storage",
+                Text,
+                "",
+                Different(POSITIONS),
+                "Where positions are stored.",
+            ),
+            property("offset.storage.*", Text, "", Different(POSITIONS), "Settings of that."),
+            property("offset.flush.*", Text, "", Different(POSITIONS), "When they are stored."),
+            property("offset.commit.policy", Text, "", Different(POSITIONS), "When, too."),
+            property(
+                "schema.history.internal",
+                Text,
+                "",
+                Different(HISTORY),
+                "History of schemas, of connectors that need one.",
+            ),
+            property(
+                "schema.history.internal.*",
+                Text,
+                "",
+                Different(HISTORY),
+                "Settings of that.",
+            ),
+            property(
                 "offsets.storage.topic",
                 Text,
                 "",
-                Different("without effect: positions are stored in PREFIX.__state"),
+                Different(POSITIONS),
                 "Topic of stored positions.",
             ),
             property(

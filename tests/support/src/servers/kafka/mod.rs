@@ -1,6 +1,9 @@
 //! A real Kafka broker of one node.
 
 mod admin;
+mod secure;
+
+pub use secure::Secure;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// Lines of `server.properties`; a later one wins.
     pub properties: Vec<(String, String)>,
+    is_secure: bool,
 }
 
 impl Default for KafkaOptions {
@@ -50,7 +54,7 @@ impl Default for KafkaOptions {
             ("broker.heartbeat.interval.ms", "200"),
         ];
         let properties = properties.map(|(name, value)| (name.into(), value.into()));
-        Self { heap_mib: 512, properties: properties.into() }
+        Self { heap_mib: 512, properties: properties.into(), is_secure: false }
     }
 }
 
@@ -71,6 +75,14 @@ impl KafkaOptions {
             .property("super.users", "User:nobody")
     }
 
+    /// A second listener, for TLS with certificates on both sides and for SASL PLAIN: see
+    /// [`Kafka::secure`].
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.is_secure = true;
+        self
+    }
+
     /// Largest heap.
     #[must_use]
     pub fn heap_mib(mut self, heap_mib: u32) -> Self {
@@ -89,6 +101,7 @@ pub struct Kafka {
     dir: TempDir,
     port: u16,
     controller_port: u16,
+    secure: Option<Secure>,
     daemon: Option<Daemon>,
 }
 
@@ -113,8 +126,12 @@ impl Kafka {
             dir: process::scratch_dir("kafka"),
             port: process::free_port(),
             controller_port: process::free_port(),
+            secure: None,
             daemon: None,
         };
+        if kafka.options.is_secure {
+            kafka.secure = Some(Secure::make(kafka.dir.path()));
+        }
         kafka.format();
         kafka.launch();
         kafka
@@ -193,6 +210,15 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The listener that [`KafkaOptions::secure`] asks for.
+    ///
+    /// # Panics
+    ///
+    /// If nobody asked for it.
+    pub fn secure(&self) -> &Secure {
+        self.secure.as_ref().expect("KafkaOptions::secure was asked for")
+    }
+
     /// The broker's process.
     ///
     /// # Panics
@@ -230,6 +256,9 @@ impl Kafka {
         .concat();
         for (name, value) in &self.options.properties {
             lines.push_str(&format!("{name}={value}\n"));
+        }
+        if let Some(secure) = &self.secure {
+            lines.push_str(&secure.properties((port, controller_port)));
         }
         lines
     }
