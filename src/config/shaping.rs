@@ -112,8 +112,9 @@ pub(super) fn columns(raw: &mut RawConfig) -> ColumnRules {
         let Some(hash) = hash else {
             raw.fail(
                 &name,
-                "expected column.mask.hash.[v2.]ALGORITHM.with.salt.SALT with ALGORITHM of MD5, \
-                 SHA-1, SHA-256, SHA-384, SHA-512",
+                "expected column.mask.hash.[v2.]ALGORITHM.with.salt.SALT with ALGORITHM of MD2, MD5, \
+                 SHA-1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, \
+                 SHA3-256, SHA3-384, SHA3-512",
             );
             continue;
         };

@@ -11,6 +11,7 @@ pub const EQUAL: &[&str] = &[
     "column_include_list",
     "column_mask",
     "column_mask_hash",
+    "column_mask_hash_more",
     "column_mask_hash_v2_md5",
     "column_mask_more",
     "column_mask_number",

@@ -2,6 +2,8 @@
 //!
 //! Source: Debezium 3.6.1.Final, `MaskStrings` and `TruncateColumn`.
 
+use digest::DynDigest;
+
 use crate::capture::change::json_value;
 use crate::capture::change::json_value::Spelling;
 use crate::capture::change::kind::Kind;
@@ -32,47 +34,67 @@ pub struct HashMask {
     pub java_object: bool,
 }
 
-/// Hash algorithms.
+/// Hash algorithms: those of Java's own providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant is the algorithm of its name")]
 pub enum HashAlgorithm {
+    Md2,
     Md5,
     Sha1,
+    Sha224,
     Sha256,
     Sha384,
     Sha512,
+    Sha512Of224,
+    Sha512Of256,
+    Sha3Of224,
+    Sha3Of256,
+    Sha3Of384,
+    Sha3Of512,
 }
 
 impl HashAlgorithm {
     /// By Java's name, in any case.
+    ///
+    /// Source: Java Security Standard Algorithm Names, "MessageDigest Algorithms", and the aliases of
+    /// the provider SUN.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name.to_ascii_uppercase().as_str() {
+            "MD2" => HashAlgorithm::Md2,
             "MD5" => HashAlgorithm::Md5,
             "SHA" | "SHA1" | "SHA-1" => HashAlgorithm::Sha1,
-            "SHA-256" => HashAlgorithm::Sha256,
-            "SHA-384" => HashAlgorithm::Sha384,
-            "SHA-512" => HashAlgorithm::Sha512,
+            "SHA-224" | "SHA224" => HashAlgorithm::Sha224,
+            "SHA-256" | "SHA256" => HashAlgorithm::Sha256,
+            "SHA-384" | "SHA384" => HashAlgorithm::Sha384,
+            "SHA-512" | "SHA512" => HashAlgorithm::Sha512,
+            "SHA-512/224" | "SHA512/224" => HashAlgorithm::Sha512Of224,
+            "SHA-512/256" | "SHA512/256" => HashAlgorithm::Sha512Of256,
+            "SHA3-224" => HashAlgorithm::Sha3Of224,
+            "SHA3-256" => HashAlgorithm::Sha3Of256,
+            "SHA3-384" => HashAlgorithm::Sha3Of384,
+            "SHA3-512" => HashAlgorithm::Sha3Of512,
             _ => return None,
         })
     }
 
     fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
-        use ring::digest;
-        let algorithm = match self {
-            HashAlgorithm::Md5 => {
-                use md5::Digest;
-                let mut hash = md5::Md5::new();
-                parts.iter().for_each(|part| hash.update(part));
-                return hash.finalize().to_vec();
-            }
-            HashAlgorithm::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-            HashAlgorithm::Sha256 => &digest::SHA256,
-            HashAlgorithm::Sha384 => &digest::SHA384,
-            HashAlgorithm::Sha512 => &digest::SHA512,
+        let mut hash: Box<dyn DynDigest> = match self {
+            HashAlgorithm::Md2 => Box::new(md2::Md2::default()),
+            HashAlgorithm::Md5 => Box::new(md5::Md5::default()),
+            HashAlgorithm::Sha1 => Box::new(sha1::Sha1::default()),
+            HashAlgorithm::Sha224 => Box::new(sha2::Sha224::default()),
+            HashAlgorithm::Sha256 => Box::new(sha2::Sha256::default()),
+            HashAlgorithm::Sha384 => Box::new(sha2::Sha384::default()),
+            HashAlgorithm::Sha512 => Box::new(sha2::Sha512::default()),
+            HashAlgorithm::Sha512Of224 => Box::new(sha2::Sha512_224::default()),
+            HashAlgorithm::Sha512Of256 => Box::new(sha2::Sha512_256::default()),
+            HashAlgorithm::Sha3Of224 => Box::new(sha3::Sha3_224::default()),
+            HashAlgorithm::Sha3Of256 => Box::new(sha3::Sha3_256::default()),
+            HashAlgorithm::Sha3Of384 => Box::new(sha3::Sha3_384::default()),
+            HashAlgorithm::Sha3Of512 => Box::new(sha3::Sha3_512::default()),
         };
-        let mut hash = digest::Context::new(algorithm);
         parts.iter().for_each(|part| hash.update(part));
-        hash.finish().as_ref().to_vec()
+        hash.finalize().to_vec()
     }
 }
 
@@ -210,6 +232,34 @@ mod tests {
         assert_eq!(cut("a😀c", 2), "a");
         assert_eq!(cut("a😀c", 3), "a😀");
         assert_eq!(cut("é", 5), "é");
+    }
+
+    #[test]
+    fn algorithms_are_javas() {
+        // The output of Java 17 for "saltétext" in UTF-8, its first eight bytes.
+        for (name, expected) in [
+            ("MD2", "ede5bbdfee8ec28a"),
+            ("MD5", "80890d940d721319"),
+            ("SHA-1", "981b3befa06f305c"),
+            ("SHA", "981b3befa06f305c"),
+            ("SHA-224", "0ba128756115f7b9"),
+            ("SHA-256", "be915553400140dd"),
+            ("SHA-384", "2fcacf147f849fc3"),
+            ("SHA-512", "bcb4a26c4c66ac39"),
+            ("SHA-512/224", "c095e8704e5f52aa"),
+            ("SHA-512/256", "466ab4b6867372b1"),
+            ("SHA3-224", "b8668f0dcbf0a41e"),
+            ("SHA3-256", "56a1a1a7f6ca8f55"),
+            ("SHA3-384", "f69487b53104df3c"),
+            ("SHA3-512", "89060308809e9e3b"),
+            ("sha3-256", "56a1a1a7f6ca8f55"),
+        ] {
+            let algorithm = HashAlgorithm::from_name(name).unwrap();
+            let hash = algorithm.digest(&[b"salt", "étext".as_bytes()]);
+            let hex: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, expected, "{name}");
+        }
+        assert_eq!(HashAlgorithm::from_name("SHAKE128"), None);
     }
 
     #[test]

@@ -656,7 +656,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "column.mask.hash.*",
                 List,
                 "",
-                Different("MD5, SHA-1, SHA-256, SHA-384 and SHA-512 only"),
+                Different("the algorithms of Java's own providers"),
                 "column.mask.hash.[v2.]ALGORITHM.with.salt.SALT: columns that become a hash.",
             ),
             property(
@@ -1260,7 +1260,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "config.action.reload",
                 Choice(&["none", "restart"]),
                 "restart",
-                Different("there are no providers of settings"),
+                Different("references are read once, at the start"),
                 "What to do when a provider's setting changes.",
             ),
             property(
