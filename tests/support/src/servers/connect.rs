@@ -111,7 +111,7 @@ impl Connect {
         }
         let properties = dir.path().join("connect.properties");
         fs::write(&properties, lines).expect("the folder is ours");
-        let mut command = super::java(options.heap_mib, &servers_dir().join("kafka"));
+        let mut command = super::java(options.heap_mib, &servers_dir().join("kafka"), dir.path());
         command.arg("org.apache.kafka.connect.cli.ConnectDistributed").arg(properties);
         let daemon = Daemon::spawn("connect", command, dir.path());
         let mut connect = Self { daemon, _dir: dir, port };

@@ -22,8 +22,8 @@ pub fn servers_dir() -> PathBuf {
 }
 
 /// A Java of version 17, which everything here runs on: `CDC_JAVA`, else Debian's 17, else the
-/// `java` of the path.
-pub(crate) fn java(heap_mib: u32, jars: &Path) -> Command {
+/// `java` of the path; with a folder for what it unpacks.
+pub(crate) fn java(heap_mib: u32, jars: &Path, dir: &Path) -> Command {
     let java = std::env::var_os("CDC_JAVA").map(PathBuf::from);
     let java = java.or_else(debian_java).unwrap_or_else(|| PathBuf::from("java"));
     assert!(
@@ -34,6 +34,8 @@ pub(crate) fn java(heap_mib: u32, jars: &Path) -> Command {
     let mut command = crate::process::command(java);
     command
         .arg(format!("-Xmx{heap_mib}m"))
+        // Libraries that are unpacked stay where they are if the process is killed.
+        .arg(format!("-Djava.io.tmpdir={}", dir.display()))
         // The other collectors bring threads that tests on two cores are better without.
         .args(["-XX:+UseSerialGC", "-XX:+PerfDisableSharedMem"])
         .args(["-Djava.awt.headless=true", "-Duser.timezone=UTC", "-Dfile.encoding=UTF-8"])

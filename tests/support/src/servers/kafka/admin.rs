@@ -134,7 +134,7 @@ impl Kafka {
         for (principal, operation) in
             [("--allow-principal", "All"), ("--deny-principal", operation)]
         {
-            let mut command = crate::servers::java(64, &jars);
+            let mut command = crate::servers::java(64, &jars, self.dir.path());
             command.args(["org.apache.kafka.tools.AclCommand", "--add", "--force"]);
             command.args(["--bootstrap-server", &self.bootstrap()]);
             command.args([principal, "User:*", "--operation", operation]);

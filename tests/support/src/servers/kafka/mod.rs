@@ -139,7 +139,7 @@ impl Kafka {
 
     fn format(&self) {
         fs::write(self.properties_path(), self.properties()).expect("the folder is ours");
-        let mut command = super::java(128, &servers_dir().join("kafka"));
+        let mut command = super::java(128, &servers_dir().join("kafka"), self.dir.path());
         command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
         command.arg(self.properties_path());
         let mut daemon = Daemon::spawn("format", command, self.dir.path());
@@ -148,7 +148,8 @@ impl Kafka {
     }
 
     fn launch(&mut self) {
-        let mut command = super::java(self.options.heap_mib, &servers_dir().join("kafka"));
+        let mut command =
+            super::java(self.options.heap_mib, &servers_dir().join("kafka"), self.dir.path());
         command.arg("kafka.Kafka").arg(self.properties_path());
         let mut daemon = Daemon::spawn("kafka", command, self.dir.path());
         process::wait_until(START_TIMEOUT, "Kafka to answer a metadata request", || {
