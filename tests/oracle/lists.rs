@@ -127,6 +127,7 @@ pub const EQUAL: &[&str] = &[
     "schema_exclude_list",
     "schema_include_list",
     "skip_messages_without_change",
+    "skip_messages_without_change_default",
     "skipped_operations_c",
     "skipped_operations_m",
     "skipped_operations_r",

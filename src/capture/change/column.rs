@@ -30,6 +30,8 @@ pub struct ColumnWriter {
     spelling: Spelling,
     /// JSON for NULL.
     null: Vec<u8>,
+    /// That is the column's default, which the converter puts in the place of a null.
+    null_is_default: bool,
     /// JSON for an unchanged TOASTed value; `None` if the schema has no room for it.
     unavailable: Option<Vec<u8>>,
     not_null: bool,
@@ -105,6 +107,7 @@ impl ColumnWriter {
             Some(default) if replace_null => default.clone(),
             _ => b"null".to_vec(),
         };
+        let null_is_default = !shape.not_null && replace_null && column.schema.default.is_some();
         let mut label = Vec::new();
         json::string(form.name.as_bytes(), &mut label);
         label.push(b':');
@@ -114,6 +117,7 @@ impl ColumnWriter {
             column,
             spelling,
             null,
+            null_is_default,
             unavailable,
             not_null: shape.not_null,
             fallback,
@@ -151,6 +155,7 @@ impl ColumnWriter {
         let by_converter = !self.not_null && self.null != b"null";
         if !by_converter || matches!(mask, Mask::Stars(_)) {
             self.null = apply(&self.null);
+            self.null_is_default = false;
         }
         self.fallback = apply(&self.fallback);
         // What stands for unchanged bytes is not cut.
@@ -158,6 +163,13 @@ impl ColumnWriter {
             self.unavailable = self.unavailable.as_deref().map(apply);
         }
         self.column.kind = Kind::Masked(Box::new(masked));
+    }
+
+    /// Whether two values are alike before the converter spells them: a null is not the default that
+    /// it becomes there.
+    pub(super) fn may_equal(&self, one: TupleValue<'_>, other: TupleValue<'_>) -> bool {
+        let is_null = |value| matches!(value, TupleValue::Null);
+        !self.null_is_default || is_null(one) == is_null(other)
     }
 
     /// The column's schema.

@@ -229,6 +229,9 @@ impl TableWriter {
             if old == new || new == TupleValue::UnchangedToast {
                 return true;
             }
+            if column.writer.as_ref().is_some_and(|writer| !writer.may_equal(old, new)) {
+                return false;
+            }
             // What differs may be masked, or cut.
             before.bytes.clear();
             after.bytes.clear();
