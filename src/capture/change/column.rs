@@ -165,8 +165,8 @@ impl ColumnWriter {
         self.column.kind = Kind::Masked(Box::new(masked));
     }
 
-    /// Whether two values are alike before the converter spells them: a null is not the default that
-    /// it becomes there.
+    /// Whether two values can be alike before the converter spells them: a null is not the default
+    /// that it becomes there.
     pub(super) fn may_equal(&self, one: TupleValue<'_>, other: TupleValue<'_>) -> bool {
         let is_null = |value| matches!(value, TupleValue::Null);
         !self.null_is_default || is_null(one) == is_null(other)
