@@ -3,39 +3,13 @@
 //! Lists of regular expressions, separated by commas, that must match the whole of `schema.table`,
 //! whatever the case. Source: Debezium 3.6.1.Final, "Connector properties", `Predicates`.
 
+use crate::capture::java_regex::JavaRegex;
 use crate::table::TableName;
 
 /// A list of regular expressions.
 #[derive(Clone, Debug, Default)]
 pub struct NameList {
-    patterns: Vec<Pattern>,
-}
-
-/// One expression. Java's look ahead and back, which takes another engine.
-#[derive(Clone, Debug)]
-enum Pattern {
-    Plain(regex::Regex),
-    Looking(fancy_regex::Regex),
-}
-
-impl Pattern {
-    fn parse(text: &str) -> Result<Self, String> {
-        let whole = format!("(?i)^(?:{text})$");
-        let error = match regex::Regex::new(&whole) {
-            Ok(pattern) => return Ok(Pattern::Plain(pattern)),
-            Err(error) => error,
-        };
-        let looking = fancy_regex::Regex::new(&whole).map(Pattern::Looking);
-        looking.map_err(|_| not_an_expression(text, &error))
-    }
-
-    fn is_match(&self, name: &str) -> bool {
-        match self {
-            Pattern::Plain(pattern) => pattern.is_match(name),
-            // An expression that is given up matches nothing.
-            Pattern::Looking(pattern) => pattern.is_match(name).unwrap_or(false),
-        }
-    }
+    patterns: Vec<JavaRegex>,
 }
 
 impl NameList {
@@ -51,7 +25,7 @@ impl NameList {
             if text.is_empty() {
                 continue;
             }
-            patterns.push(Pattern::parse(text)?);
+            patterns.push(JavaRegex::new(text, true)?);
         }
         Ok(NameList { patterns })
     }
@@ -62,7 +36,7 @@ impl NameList {
     ///
     /// It is not valid.
     pub fn single(text: &str) -> Result<Self, String> {
-        Ok(NameList { patterns: vec![Pattern::parse(text)?] })
+        Ok(NameList { patterns: vec![JavaRegex::new(text, true)?] })
     }
 
     /// Whether there is no expression in it.
@@ -152,13 +126,6 @@ impl MessageFilter {
     pub fn allows(&self, prefix: &str) -> bool {
         (self.include.is_empty() || self.include.matches(prefix)) && !self.exclude.matches(prefix)
     }
-}
-
-/// What is wrong with a regular expression, in one line: `regex` draws a picture.
-pub(super) fn not_an_expression(text: &str, error: &regex::Error) -> String {
-    let picture = error.to_string();
-    let reason = picture.rsplit("error: ").next().unwrap_or_default();
-    format!("\"{text}\" is not a regular expression: {reason}")
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 //! Source: Debezium 3.6.1.Final, `AbstractTopicNamingStrategy` and its kin, `SchemaNameAdjuster`,
 //! as their recorded output shows them.
 
-use regex::Regex;
-
+use crate::capture::java_regex::JavaRegex;
 use crate::table::TableName;
 
 /// Longest topic name that Kafka takes.
@@ -49,7 +48,7 @@ pub struct RegexNaming {
 /// A regular expression that must match a whole name, and what takes its place.
 #[derive(Clone, Debug)]
 pub struct Renaming {
-    pattern: Regex,
+    pattern: JavaRegex,
     replacement: String,
 }
 
@@ -169,22 +168,18 @@ impl Renaming {
     ///
     /// The expression is not valid.
     pub fn new(pattern: &str, replacement: &str) -> Result<Self, String> {
-        let pattern = Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|error| format!("\"{pattern}\" is not a regular expression: {error}"))?;
-        let replacement = from_java(replacement, pattern.captures_len());
+        let pattern = JavaRegex::new(pattern, false)?;
+        let replacement = from_java(replacement, pattern.groups());
         Ok(Renaming { pattern, replacement })
     }
 
     /// What takes the name's place, if it matches.
     fn apply(&self, name: &str) -> Option<String> {
-        let captures = self.pattern.captures(name)?;
-        let mut out = String::new();
-        captures.expand(&self.replacement, &mut out);
-        Some(out)
+        self.pattern.replaced(name, &self.replacement)
     }
 }
 
-/// A replacement of Java's in the spelling of [`Regex`]: `$1a` is `${1}a`, `\$` is `$$`.
+/// A replacement of Java's in the spelling of [`regex`]: `$1a` is `${1}a`, `\$` is `$$`.
 fn from_java(replacement: &str, groups: usize) -> String {
     let mut out = String::new();
     let mut rest = replacement.chars().peekable();

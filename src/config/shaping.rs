@@ -2,6 +2,7 @@
 
 use crate::capture::ColumnMapper;
 use crate::capture::ColumnRules;
+use crate::capture::JavaRegex;
 use crate::capture::MessageFilter;
 use crate::capture::NameAdjustment;
 use crate::capture::NameList;
@@ -236,14 +237,9 @@ fn topic_group(raw: &mut RawConfig, group: &str) -> TopicGroup {
         let text = raw.get(&key(name)).unwrap_or_default().to_owned();
         let mut all = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            match regex::Regex::new(&format!("^(?:{part})$")) {
+            match JavaRegex::new(part, false) {
                 Ok(pattern) => all.push(pattern),
-                Err(error) => {
-                    let picture = error.to_string();
-                    let reason = picture.rsplit("error: ").next().unwrap_or_default();
-                    let message = format!("\"{part}\" is not a regular expression: {reason}");
-                    raw.fail(&key(name), message);
-                }
+                Err(message) => raw.fail(&key(name), message),
             }
         }
         all

@@ -11,8 +11,10 @@ use crate::capture::change::kind::numeric_modifier;
 use crate::capture::change::settings::BinaryMode;
 use crate::capture::change::settings::Fidelity;
 use crate::capture::change::settings::ValueSettings;
+use crate::capture::value::ValueError;
 use crate::capture::value::spatial;
 use crate::envelope::json;
+use crate::envelope::json::FloatDigits;
 use crate::envelope::schema::SchemaKind;
 use crate::envelope::uuid;
 use crate::oid::Oid;
@@ -166,6 +168,10 @@ impl Default<'_> {
             Some(name) => enum_label(name, self.expression)?.to_owned(),
             None => literal(self.type_oid, self.expression)?,
         };
+        let java = spelling.floats == FloatDigits::Java;
+        if java && let Some(odd) = odd_default(kind, &text) {
+            return odd.map(|json| json.as_bytes().to_vec());
+        }
         let mut out = Vec::new();
         let write = |kind: &Kind, text: &str, out: &mut Vec<u8>| {
             json_value::write(kind, text.as_bytes(), spelling, out).ok()
@@ -178,6 +184,15 @@ impl Default<'_> {
             | Kind::DecimalDouble
             | Kind::PaddedDecimalText { .. }
             | Kind::Decimal { .. } => write(kind, &scaled(&text, self.type_modifier)?, &mut out),
+            Kind::Timestamp(TimeUnit::Micros) if java => {
+                match json_value::write(kind, text.as_bytes(), spelling, &mut out) {
+                    Err(ValueError::OutOfRange { .. }) => out = wrapped(&text).into_bytes(),
+                    result => result.ok()?,
+                }
+                Some(())
+            }
+            // Whatever is no `1` counts as a zero.
+            Kind::Bits => write(kind, &text.replace(|c: char| c != '1', "0"), &mut out),
             // Its default would be a struct, which Debezium leaves out.
             Kind::VariableScaleDecimal => None,
             // A default is not rounded to the column's precision.
@@ -189,6 +204,48 @@ impl Default<'_> {
         }?;
         Some(out)
     }
+}
+
+/// Defaults that Debezium reads otherwise than values; the inner `None`: it has none. Java's largest
+/// and smallest moments stand for the infinite ones and are cut to the number's bits.
+fn odd_default(kind: &Kind, text: &str) -> Option<Option<&'static str>> {
+    let infinite = match text {
+        "infinity" => Some(true),
+        "-infinity" => Some(false),
+        _ => None,
+    };
+    Some(match (kind, infinite) {
+        (Kind::Date, Some(true)) => Some("169560311"),
+        (Kind::Date, Some(false)) => Some("-170999002"),
+        (Kind::IsoDate, Some(true)) => Some("\"+999999999-12-31Z\""),
+        (Kind::IsoDate, Some(false)) => Some("\"-999999999-01-01Z\""),
+        (Kind::Timestamp(TimeUnit::Micros), Some(true)) => Some("-9223372036853775810"),
+        (Kind::Timestamp(TimeUnit::Micros), Some(false)) => Some("-9223372036854775808"),
+        (Kind::Timestamp(TimeUnit::Iso), Some(true)) => {
+            Some("\"+999999999-12-31T23:59:59.999999999Z\"")
+        }
+        (Kind::Timestamp(TimeUnit::Iso), Some(false)) => Some("\"-999999999-01-01T00:00:00Z\""),
+        (Kind::Timestamp(_) | Kind::ZonedTimestamp { .. }, Some(_)) => None,
+        (Kind::Time(unit), _) if text.starts_with("24:00:00") => Some(match unit {
+            TimeUnit::Millis => "86399999",
+            TimeUnit::Micros => "86399999999",
+            TimeUnit::Nanos => "86399999999999",
+            TimeUnit::Iso => "\"23:59:59.999999999Z\"",
+        }),
+        (Kind::DecimalText | Kind::DecimalDouble | Kind::PaddedDecimalText { .. }, _)
+            if matches!(text, "NaN" | "Infinity" | "-Infinity") =>
+        {
+            None
+        }
+        _ => return None,
+    })
+}
+
+/// A timestamp too late for microseconds in 64 bits: its seconds are cut, and its fraction overflows.
+fn wrapped(text: &str) -> String {
+    let digits = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let micros: i64 = format!("{digits:0<6}").parse().unwrap_or_default();
+    i64::MAX.wrapping_add(micros).to_string()
 }
 
 /// Digits after the point of a timestamp's seconds, zeros at the end left out.

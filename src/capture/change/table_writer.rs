@@ -4,6 +4,7 @@
 //! columns into the output buffer, without an allocation.
 
 use crate::capture::catalog::Shape;
+use crate::capture::catalog::ShapeColumn;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::column::ColumnError;
 use crate::capture::change::column::ColumnWriter;
@@ -122,7 +123,11 @@ impl TableWriter {
         let column = |place: usize, part: Part| {
             let (column, form) = (shape.columns.get(place)?, form.columns.get(place)?);
             let unwanted = part == Part::Row && form.left_out;
-            let writer = ColumnWriter::new(column, (form, part), types, settings);
+            // Of a streamed column that is not sent Debezium asks the catalog nothing.
+            let bare = (form.left_out && !shape.read && settings.fidelity.is_debezium())
+                .then(|| ShapeColumn { not_null: false, default: None, ..column.clone() });
+            let known = bare.as_ref().unwrap_or(column);
+            let writer = ColumnWriter::new(known, (form, part), types, settings);
             Some(Column {
                 name: column.name.clone(),
                 type_oid: column.type_oid,

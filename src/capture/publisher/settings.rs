@@ -1,7 +1,6 @@
 //! How records are published.
 
-use regex::Regex;
-
+use crate::capture::java_regex::JavaRegex;
 use crate::kafka::KafkaSettings;
 
 /// Settings of the Kafka publisher.
@@ -32,9 +31,9 @@ pub struct TopicCreation {
 #[derive(Clone, Debug)]
 pub struct TopicGroup {
     /// Whole names.
-    pub include: Vec<Regex>,
+    pub include: Vec<JavaRegex>,
     /// Whole names of those that do not belong to it.
-    pub exclude: Vec<Regex>,
+    pub exclude: Vec<JavaRegex>,
     /// Partitions.
     pub partitions: i32,
     /// Replicas; -1 for the broker's default.
@@ -47,7 +46,8 @@ impl TopicCreation {
     /// How a topic of this name is created.
     pub(super) fn of(&self, topic: &str) -> &TopicGroup {
         let fits = |group: &&TopicGroup| {
-            let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(topic));
+            let any =
+                |patterns: &[JavaRegex]| patterns.iter().any(|pattern| pattern.is_match(topic));
             any(&group.include) && !any(&group.exclude)
         };
         self.groups.iter().find(fits).unwrap_or(&self.default)

@@ -1,0 +1,1 @@
+create table "a.b" (id int primary key); create table "a_b" (id int primary key); create table t1 (id int primary key); create table "tü" (id int primary key); create table abd (id int primary key); create table abc (id int primary key); create table "AB1" (id int primary key);

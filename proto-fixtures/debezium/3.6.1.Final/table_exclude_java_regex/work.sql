@@ -1,0 +1,1 @@
+insert into "a.b" values (1); insert into "a_b" values (1); insert into t1 values (1); insert into "tü" values (1); insert into abd values (1); insert into abc values (1); insert into "AB1" values (1);
