@@ -31,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("capture::catalog", &["capture::pgoutput"]),
     ("capture::change", &["capture::pgoutput", "capture::catalog", "capture::value", "envelope"]),
     ("capture::progress", &[]),
-    ("capture::publisher", &["capture::progress", "kafka", "envelope", "telemetry"]),
+    (
+        "capture::publisher",
+        &["capture::java_regex", "capture::progress", "kafka", "envelope", "telemetry"],
+    ),
     ("capture::state", &["capture::publisher", "kafka"]),
     ("capture::postgres", &["capture::wire", "capture::pgoutput", "capture::catalog", "telemetry"]),
     (

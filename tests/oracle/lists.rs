@@ -78,6 +78,7 @@ pub const EQUAL: &[&str] = &[
     "events_replica_identity",
     "events_savepoints_aborts",
     "events_toast",
+    "events_toast_placeholder_bytes",
     "events_truncate",
     "events_truncate_default",
     "events_two_phase_and_unlogged",

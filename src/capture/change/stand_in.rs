@@ -107,7 +107,9 @@ pub(super) fn unavailable(column: &ColumnType, settings: &ValueSettings) -> Opti
                 out = [b"[", out.as_slice(), b"]"].concat();
             }
             Kind::Integer | Kind::Date => {
-                let numbers: Vec<String> = placeholder.iter().map(u8::to_string).collect();
+                // Bytes of Java's, which have a sign.
+                let signed = placeholder.iter().map(|byte| byte.cast_signed().to_string());
+                let numbers: Vec<String> = signed.collect();
                 out = format!("[{}]", numbers.join(",")).into_bytes();
             }
             _ => return any_string(placeholder, settings),
@@ -206,8 +208,8 @@ impl Default<'_> {
     }
 }
 
-/// Defaults that Debezium reads otherwise than values; the inner `None`: it has none. Java's largest
-/// and smallest moments stand for the infinite ones and are cut to the number's bits.
+/// Defaults that Debezium reads otherwise than values; the inner `None`: it has none. Java's
+/// largest and smallest moments stand for the infinite ones and are cut to the number's bits.
 fn odd_default(kind: &Kind, text: &str) -> Option<Option<&'static str>> {
     let infinite = match text {
         "infinity" => Some(true),
@@ -241,7 +243,7 @@ fn odd_default(kind: &Kind, text: &str) -> Option<Option<&'static str>> {
     })
 }
 
-/// A timestamp too late for microseconds in 64 bits: its seconds are cut, and its fraction overflows.
+/// A timestamp too late for microseconds in 64 bits: its seconds are cut, its fraction overflows.
 fn wrapped(text: &str) -> String {
     let digits = text.split_once('.').map_or("", |(_, fraction)| fraction);
     let micros: i64 = format!("{digits:0<6}").parse().unwrap_or_default();
