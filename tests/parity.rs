@@ -49,6 +49,8 @@ mod follow;
 mod generator;
 #[path = "parity/columns.rs"]
 mod columns;
+#[path = "parity/wide.rs"]
+mod wide;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;

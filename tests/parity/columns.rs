@@ -14,7 +14,8 @@ pub struct ColumnKind {
     pub key: bool,
 }
 
-const fn kind(
+/// A kind of column, in one line.
+pub const fn kind(
     sql: &'static str,
     key: bool,
     values: &'static [&'static str],

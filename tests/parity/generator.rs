@@ -6,6 +6,7 @@ use super::columns::ColumnKind;
 use super::columns::KINDS;
 use super::columns::PREAMBLE;
 use super::script::Script;
+use super::wide::Wide;
 
 /// The script of a seed.
 pub fn script(seed: u64) -> Script {
@@ -22,7 +23,9 @@ pub fn script(seed: u64) -> Script {
         }
     }
     let parts = random.usize(2..5);
-    let work = (0..parts)
+    let wide = Wide::new(seed, parts, &connector);
+    setup.extend(wide.setup);
+    let mut work: Vec<Vec<String>> = (0..parts)
         .map(|part| {
             let mut statements = Vec::new();
             if part > 0 && random.bool() {
@@ -35,8 +38,9 @@ pub fn script(seed: u64) -> Script {
             statements
         })
         .collect();
+    work.iter_mut().zip(wide.work).for_each(|(part, more)| part.extend(more));
     let partitions = if random.bool() { 3 } else { 1 };
-    let connector = [connector, notifications(seed, partitions)].concat();
+    let connector = [connector, wide.settings, notifications(seed, partitions)].concat();
     let name = format!("seed {seed}");
     Script { name, setup, work, connector, partitions, expected: Vec::new() }
 }

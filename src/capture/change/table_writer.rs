@@ -216,12 +216,19 @@ impl TableWriter {
         self.columns.iter().filter(unknown).map(|column| &*column.name)
     }
 
-    /// Whether the key's columns differ between two rows; an unchanged TOASTed value does not.
+    /// Whether the key differs between two rows as it is written: a column that the old row lacks
+    /// stands there as its fallback. An unchanged TOASTed value does not differ.
     pub fn key_differs<R: Row>(&self, old: &R, new: &R) -> bool {
         self.key.iter().any(|key| {
             match (old.values().nth(key.place), new.values().nth(key.place)) {
                 (_, Some(TupleValue::UnchangedToast)) => false,
-                (old, new) => old != new,
+                (Some(old), Some(new)) if old != new => {
+                    let (mut before, mut after) = (Output::default(), Output::default());
+                    key.column.write(b',', old, &mut before);
+                    key.column.write(b',', new, &mut after);
+                    before.bytes != after.bytes
+                }
+                _ => false,
             }
         })
     }
