@@ -95,9 +95,21 @@ pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command.unwrap_or(Command::Run) {
             Command::Run => agent::run(raw),
             Command::Drop { yes } => drop_slot(raw, yes),
-            Command::Config => print_config(raw),
+            Command::Config => {
+                check_composed(&raw)?;
+                print_config(raw)
+            }
         }
     })
+}
+
+/// What is wrong with values that were given, also with several together. That a slot is missing
+/// is no error as long as nothing starts.
+fn check_composed(raw: &RawConfig) -> Result<(), Failure> {
+    let composed = AgentConfig::new(raw.clone(), |name| std::env::var(name).ok());
+    let mut errors = composed.err().unwrap_or_default();
+    errors.retain(|error| error.key != "slot.name" || raw.given("slot.name").is_some());
+    if errors.is_empty() { Ok(()) } else { Err(Failure::from_config(Program::Agent, &errors)) }
 }
 
 /// Shows what belongs to a slot and removes it.

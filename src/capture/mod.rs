@@ -8,6 +8,7 @@ mod datasets;
 mod exported_snapshot;
 mod filter;
 mod heartbeat;
+mod java_classes;
 mod java_regex;
 mod monitor;
 mod naming;

@@ -3,7 +3,8 @@
 //! Source: Debezium 3.6.1.Final, `AbstractTopicNamingStrategy` and its kin, `SchemaNameAdjuster`,
 //! as their recorded output shows them.
 
-use crate::capture::java_regex::JavaRegex;
+use crate::capture::JavaRegex;
+
 use crate::table::TableName;
 
 /// Longest topic name that Kafka takes.
@@ -49,7 +50,15 @@ pub struct RegexNaming {
 #[derive(Clone, Debug)]
 pub struct Renaming {
     pattern: JavaRegex,
-    replacement: String,
+    replacement: Vec<Part>,
+}
+
+/// A part of a replacement.
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    /// What the group of this number holds.
+    Group(usize),
 }
 
 /// How names are made to be names of Avro.
@@ -166,49 +175,72 @@ impl Renaming {
     ///
     /// # Errors
     ///
-    /// The expression is not valid.
+    /// The expression is not valid, or the replacement names a group that it does not have.
     pub fn new(pattern: &str, replacement: &str) -> Result<Self, String> {
         let pattern = JavaRegex::new(pattern, false)?;
-        let replacement = from_java(replacement, pattern.groups());
+        let replacement = parts_of(replacement, &pattern)?;
         Ok(Renaming { pattern, replacement })
     }
 
-    /// What takes the name's place, if it matches.
+    /// The name with its first match replaced, if it matches as a whole.
     fn apply(&self, name: &str) -> Option<String> {
-        self.pattern.replaced(name, &self.replacement)
+        if !self.pattern.is_match(name) {
+            return None;
+        }
+        let (place, groups) = self.pattern.find(name)?;
+        let mut out = name.get(..place.start)?.to_owned();
+        for part in &self.replacement {
+            out.push_str(match part {
+                Part::Text(text) => text,
+                Part::Group(number) => groups.get(*number).copied().flatten().unwrap_or_default(),
+            });
+        }
+        out.push_str(name.get(place.end..)?);
+        Some(out)
     }
 }
 
-/// A replacement of Java's in the spelling of [`regex`]: `$1a` is `${1}a`, `\$` is `$$`.
-fn from_java(replacement: &str, groups: usize) -> String {
-    let mut out = String::new();
+/// A replacement of Java's: `$1`, `${name}`, and `\` before what stands for itself.
+fn parts_of(replacement: &str, pattern: &JavaRegex) -> Result<Vec<Part>, String> {
+    let wrong = |what: &str| format!("\"{replacement}\" is not a replacement: {what}");
+    let mut parts = Vec::new();
+    let mut text = String::new();
     let mut rest = replacement.chars().peekable();
     while let Some(character) = rest.next() {
         match character {
-            '\\' => match rest.next() {
-                Some('$') => out.push_str("$$"),
-                Some(next) => out.push(next),
-                None => {}
-            },
-            '$' if rest.peek() == Some(&'{') => out.push('$'),
+            '\\' => text.push(rest.next().ok_or_else(|| wrong("nothing follows the backslash"))?),
             '$' => {
-                // As many digits as there is a group for, one at least.
-                let mut number = 0;
-                let mut first = true;
-                while let Some(digit) = rest.peek().and_then(|next| next.to_digit(10)) {
-                    let longer = number * 10 + usize::try_from(digit).unwrap_or_default();
-                    if !first && longer >= groups {
-                        break;
-                    }
-                    (number, first) = (longer, false);
+                parts.push(Part::Text(std::mem::take(&mut text)));
+                let group = if rest.next_if_eq(&'{').is_some() {
+                    let name: String =
+                        std::iter::from_fn(|| rest.next_if(|next| *next != '}')).collect();
                     rest.next();
+                    pattern.group(&name).ok_or_else(|| wrong(&format!("no group is {name}")))?
+                } else {
+                    // As many digits as there is a group for, one at least.
+                    let digit = rest.next().and_then(|next| next.to_digit(10));
+                    let digit = digit.ok_or_else(|| wrong("no group follows the $"))?;
+                    let mut number = usize::try_from(digit).unwrap_or_default();
+                    while let Some(digit) = rest.peek().and_then(|next| next.to_digit(10)) {
+                        let longer = number * 10 + usize::try_from(digit).unwrap_or_default();
+                        if longer >= pattern.groups() {
+                            break;
+                        }
+                        number = longer;
+                        rest.next();
+                    }
+                    number
+                };
+                if group >= pattern.groups() {
+                    return Err(wrong(&format!("there is no group {group}")));
                 }
-                out.push_str(&format!("${{{number}}}"));
+                parts.push(Part::Group(group));
             }
-            _ => out.push(character),
+            _ => text.push(character),
         }
     }
-    out
+    parts.push(Part::Text(text));
+    Ok(parts)
 }
 
 impl NameAdjustment {

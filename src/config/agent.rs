@@ -121,6 +121,9 @@ impl AgentConfig {
                 format!("found \"{prefix}\", expected letters, digits, dots, underscores, hyphens");
             raw.fail("topic.prefix", message);
         }
+        if raw.is_debezium && raw.text("topic.prefix").trim().is_empty() {
+            raw.fail("topic.prefix", "found nothing, expected the start of every topic's name");
+        }
         let publication = or(raw.text("publication.name"), &slot);
         let destination = destination(&mut raw, &slot, &environment);
         let warehouse = direct(&mut raw, &slot, &environment);
@@ -136,6 +139,7 @@ impl AgentConfig {
         let values = value_settings(&mut raw);
         let lineage = lineage::settings(&mut raw, source.as_ref(), &prefix, &environment);
         let labels = labels(&mut raw);
+        check_batches(&mut raw);
         let errors = raw.take_errors();
         let (Some(source), Some(destination), true) = (source, destination, errors.is_empty())
         else {
@@ -179,12 +183,29 @@ impl AgentConfig {
 /// half is for the producer, the rest is slack for records on their way.
 const SOURCE_QUEUE_SHARE: usize = 4;
 
+/// No fewer bytes may wait.
+const LEAST_QUEUE_BYTES: usize = 1 << 20;
+
 fn count(raw: &RawConfig, name: &str) -> usize {
     usize::try_from(raw.number(name)).unwrap_or(usize::MAX)
 }
 
+/// Debezium's 0 is no bound, and there always is one here; less than a MiB would hold no record.
 fn queue_bytes(raw: &RawConfig) -> usize {
-    count(raw, "max.queue.size.in.bytes")
+    const NAME: &str = "max.queue.size.in.bytes";
+    match count(raw, NAME) {
+        0 => raw.default_of(NAME).parse().unwrap_or(LEAST_QUEUE_BYTES),
+        bytes => bytes.max(LEAST_QUEUE_BYTES),
+    }
+}
+
+/// As Debezium: what waits must be more than one batch.
+fn check_batches(raw: &mut RawConfig) {
+    let (queue, batch) = (raw.number("max.queue.size"), raw.number("max.batch.size"));
+    if queue <= batch {
+        let message = format!("found {queue}, expected more than max.batch.size, which is {batch}");
+        raw.fail("max.queue.size", message);
+    }
 }
 
 fn autocreate(raw: &RawConfig) -> PublicationAutocreate {

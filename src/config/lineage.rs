@@ -17,11 +17,11 @@ pub(super) fn settings(
     prefix: &str,
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Option<LineageSettings> {
+    let tags = pairs(raw, "openlineage.integration.job.tags", "KEY=VALUE");
+    let owners = pairs(raw, "openlineage.integration.job.owners", "NAME=ROLE");
     if !raw.flag("openlineage.integration.enabled") {
         return None;
     }
-    let tags = pairs(raw, "openlineage.integration.job.tags", "KEY=VALUE");
-    let owners = pairs(raw, "openlineage.integration.job.owners", "NAME=ROLE");
     let client = match client(raw.get(FILE), environment) {
         Ok(client) => Some(client),
         Err(message) => {

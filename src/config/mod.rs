@@ -113,11 +113,13 @@ impl RawConfig {
 
     /// Takes a value, if nothing that goes before it was given; notes what is wrong with it.
     pub fn give(&mut self, name: &str, value: impl Into<String>, origin: Origin) {
-        let value = value.into();
-        if let Err(error) = check(self.program, name, &value) {
-            self.errors.push(error);
-            return;
-        }
+        let value = match check(self.program, name, &value.into()) {
+            Ok(value) => value,
+            Err(error) => {
+                self.errors.push(error);
+                return;
+            }
+        };
         if self.given.get(name).is_none_or(|known| known.origin <= origin) {
             self.given.insert(name.to_owned(), Given { value, origin });
         }
@@ -207,7 +209,8 @@ impl RawConfig {
         self.text(name) == "true"
     }
 
-    /// The value as a number; every value has been checked when it was given.
+    /// The value as a number; every value has been checked when it was given. Of those that may be
+    /// negative, such a value is as none.
     pub fn number(&self, name: &str) -> u64 {
         self.text(name).parse().unwrap_or_default()
     }
@@ -265,18 +268,32 @@ impl RawConfig {
     }
 }
 
-/// Whether a name is known and takes the value.
-fn check(program: Program, name: &str, value: &str) -> Result<(), ConfigError> {
+/// Numbers that Kafka Connect reads, not Debezium: they may have blanks around them.
+const CONNECTS_NUMBERS: [&str; 7] = [
+    "tasks.max",
+    "errors.retry.timeout",
+    "errors.retry.delay.max.ms",
+    "transaction.boundary.interval.ms",
+    "key.converter.schemas.cache.size",
+    "value.converter.schemas.cache.size",
+    "topic.creation.default.partitions",
+];
+
+/// The value in its one spelling, if the name is known and takes it.
+fn check(program: Program, name: &str, value: &str) -> Result<String, ConfigError> {
     let error = |message: String| ConfigError { key: name.to_owned(), message };
     let Some(property) = program.find(name) else {
         return Err(error(format!("no such property; the nearest is {}", program.nearest(name))));
     };
     if let Support::Refused(reason) = property.support {
-        // Nothing is asked for.
-        if value.trim().is_empty() {
-            return Ok(());
+        // What asks for nothing is not refused: an empty value, or Debezium's own default.
+        let canonical = property.kind.canonical(value);
+        let asks = !value.trim().is_empty()
+            && !canonical.is_some_and(|value| value.trim() == property.default);
+        if asks {
+            return Err(error(format!("a property of Debezium that is refused here: {reason}")));
         }
-        return Err(error(format!("a property of Debezium that is refused here: {reason}")));
+        return Ok(value.to_owned());
     }
     if let Some(inner) = ["producer.override.", "producer.", "kafka."]
         .iter()
@@ -289,15 +306,15 @@ fn check(program: Program, name: &str, value: &str) -> Result<(), ConfigError> {
             return Err(error(format!("it is always {fixed}: the guarantees rest on it")));
         }
     }
-    if !property.kind.accepts(value) {
+    let value = if CONNECTS_NUMBERS.contains(&name) { value.trim() } else { value };
+    property.kind.canonical(value).map(std::borrow::Cow::into_owned).ok_or_else(|| {
         let expected = property.kind.expected();
-        return Err(error(if property.is_secret() {
+        error(if property.is_secret() {
             format!("expected {expected}")
         } else {
             format!("found \"{value}\", expected {expected}")
-        }));
-    }
-    Ok(())
+        })
+    })
 }
 
 #[cfg(test)]

@@ -11,21 +11,22 @@ use crate::capture::SnapshotSettings;
 use crate::capture::TablesLimit;
 use crate::capture::WantedIdentity;
 use crate::config::RawConfig;
+use crate::config::shaping;
+
+/// More connections bring nothing, and no server has them to give.
+const MOST_THREADS: usize = 256;
 
 /// When tables are read, and what of them.
 pub(super) fn snapshot(raw: &mut RawConfig) -> SnapshotSettings {
     let millis = |raw: &RawConfig, name: &str| Duration::from_millis(raw.number(name));
-    let include = raw.text("snapshot.include.collection.list").to_owned();
-    let include = NameList::parse(&include).unwrap_or_else(|message| {
-        raw.fail("snapshot.include.collection.list", message);
-        NameList::default()
-    });
+    let include = shaping::list(raw, "snapshot.include.collection.list");
     let (mode, when_needed) = mode(raw);
     let mismatch = raw.text("offset.mismatch.strategy");
     SnapshotSettings {
         mode,
         starts_over: when_needed || matches!(mismatch, "trust_slot" | "trust_greater_lsn"),
-        threads: usize::try_from(raw.number("snapshot.max.threads")).unwrap_or(usize::MAX),
+        threads: usize::try_from(raw.number("snapshot.max.threads"))
+            .map_or(MOST_THREADS, |given| given.min(MOST_THREADS)),
         include,
         overrides: overrides(raw),
         lock_timeout: (raw.text("snapshot.locking.mode") == "shared")
@@ -71,15 +72,16 @@ fn mode(raw: &mut RawConfig) -> (SnapshotMode, bool) {
 }
 
 /// `snapshot.select.statement.overrides` and the statement of each table.
-fn overrides(raw: &mut RawConfig) -> Vec<(String, String)> {
+fn overrides(raw: &RawConfig) -> Vec<(String, String)> {
     const NAME: &str = "snapshot.select.statement.overrides";
     let text = raw.text(NAME).to_owned();
     let statements = raw.family(&format!("{NAME}."));
     let tables: Vec<&str> =
         text.split(',').map(str::trim).filter(|table| !table.is_empty()).collect();
+    // As in Debezium, one without the other has no effect.
     for (table, _) in &statements {
         if !tables.contains(&table.as_str()) {
-            raw.fail(&format!("{NAME}.{table}"), format!("{NAME} does not name this table"));
+            tracing::warn!(table, "{NAME} does not name the table of this statement");
         }
     }
     let mut all = Vec::new();
@@ -89,7 +91,7 @@ fn overrides(raw: &mut RawConfig) -> Vec<(String, String)> {
                 let statement = statement.trim().trim_end_matches(';').to_owned();
                 all.push((table.to_owned(), statement));
             }
-            None => raw.fail(NAME, format!("found {table}, expected {NAME}.{table} too")),
+            None => tracing::warn!(table, "{NAME} names a table that has no statement"),
         }
     }
     all
@@ -132,18 +134,24 @@ pub(super) fn identities(raw: &mut RawConfig) -> Vec<IdentityRule> {
     const NAME: &str = "replica.identity.autoset.values";
     let text = raw.text(NAME).to_owned();
     let mut rules = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let parsed = part.rsplit_once(':').and_then(|(tables, identity)| {
-            let mut words = identity.split_whitespace();
+    if raw.given(NAME).is_none() {
+        return Vec::new();
+    }
+    for part in shaping::java_split(&text, ',') {
+        let parsed = part.trim().split_once(':').and_then(|(tables, identity)| {
+            let mut words = identity.split(' ');
             let word = words.next()?.to_ascii_uppercase();
-            let identity = match (word.as_str(), words.next()) {
-                ("DEFAULT", None) => WantedIdentity::Default,
-                ("FULL", None) => WantedIdentity::Full,
-                ("NOTHING", None) => WantedIdentity::Nothing,
-                ("INDEX", Some(index)) => WantedIdentity::Index(index.to_owned()),
+            let identity = match (word.as_str(), words.next(), words.next()) {
+                ("DEFAULT", None, _) => WantedIdentity::Default,
+                ("FULL", None, _) => WantedIdentity::Full,
+                ("NOTHING", None, _) => WantedIdentity::Nothing,
+                ("INDEX", Some(index), None) if is_index(index) => {
+                    WantedIdentity::Index(index.to_owned())
+                }
                 _ => return None,
             };
-            Some((tables, identity))
+            let blank = tables.is_empty() || tables.contains(char::is_whitespace);
+            (!blank).then_some((tables, identity))
         });
         let Some((tables, identity)) = parsed else {
             let message = format!(
@@ -159,6 +167,12 @@ pub(super) fn identities(raw: &mut RawConfig) -> Vec<IdentityRule> {
         }
     }
     rules
+}
+
+/// A name of an index as Debezium reads it: letters, digits and underscores behind any character.
+fn is_index(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some() && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// How many tables may be captured.

@@ -26,16 +26,33 @@ fn exclusive(raw: &mut RawConfig, include: &str, exclude: &str) {
 }
 
 /// A list that has this name.
-fn list(raw: &mut RawConfig, name: &str) -> NameList {
+pub(super) fn list(raw: &mut RawConfig, name: &str) -> NameList {
     let text = raw.text(name).to_owned();
     parse_list(raw, name, &text)
 }
 
+/// An empty list is as none. One of blanks and commas is not: Debezium takes it for a list that
+/// matches nothing, which nobody can have meant.
 fn parse_list(raw: &mut RawConfig, name: &str, text: &str) -> NameList {
-    NameList::parse(text).unwrap_or_else(|message| {
+    let parsed = NameList::parse(text).and_then(|list| {
+        let is_blank = list.is_empty() && !text.is_empty();
+        if is_blank { Err(format!("found \"{text}\", expected an expression")) } else { Ok(list) }
+    });
+    parsed.unwrap_or_else(|message| {
         raw.fail(name, message);
         NameList::default()
     })
+}
+
+/// Splits as Java's `String.split`: without the empty parts at the end, if there is another.
+pub(super) fn java_split(text: &str, separator: char) -> Vec<&str> {
+    let mut parts: Vec<&str> = text.split(separator).collect();
+    if parts.len() > 1 {
+        while parts.last().is_some_and(|part| part.is_empty()) {
+            parts.pop();
+        }
+    }
+    parts
 }
 
 /// Which tables.
@@ -61,21 +78,29 @@ pub(super) fn message_filter(raw: &mut RawConfig) -> MessageFilter {
 
 /// Which operations are not sent.
 pub(super) fn skipped_operations(raw: &mut RawConfig) -> Vec<Operation> {
-    let text = raw.text("skipped.operations").to_owned();
-    let mut skipped = Vec::new();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
+    const NAME: &str = "skipped.operations";
+    let text = raw.text(NAME).to_owned();
+    let (mut skipped, mut none) = (Vec::new(), false);
+    for word in java_split(&text, ',').into_iter().map(str::trim) {
         skipped.push(match word {
             "c" => Operation::Create,
             "u" => Operation::Update,
             "d" => Operation::Delete,
             "t" => Operation::Truncate,
             "r" => Operation::Read,
+            "none" => {
+                none = true;
+                continue;
+            }
             _ => {
-                let message = format!("found \"{word}\", expected c, u, d, t or none");
-                raw.fail("skipped.operations", message);
+                let message = format!("found \"{word}\", expected c, u, d, t, r or none");
+                raw.fail(NAME, message);
                 continue;
             }
         });
+    }
+    if skipped.is_empty() && !none || none && text.contains(',') {
+        raw.fail(NAME, format!("found \"{text}\", expected operations or none"));
     }
     skipped
 }
@@ -141,17 +166,26 @@ fn characters(raw: &mut RawConfig, name: &str, rest: &str) -> usize {
 /// `message.key.columns`: `tables:column,column;tables:column`, each column under the expression of
 /// its tables.
 fn key_columns(raw: &mut RawConfig) -> Vec<NameList> {
-    let text = raw.text("message.key.columns").to_owned();
+    const NAME: &str = "message.key.columns";
+    if raw.given(NAME).is_none() {
+        return Vec::new();
+    }
+    let text = raw.text(NAME).to_owned();
     let mut keys = Vec::new();
-    for part in text.split(';').filter(|part| !part.trim().is_empty()) {
-        let Some((tables, columns)) = part.trim().split_once(':') else {
-            let message = format!("found \"{part}\", expected TABLES:COLUMN,COLUMN");
-            raw.fail("message.key.columns", message);
+    for part in java_split(&text, ';') {
+        let parsed = part.split_once(':').filter(|(tables, columns)| {
+            let known = columns.split(',').all(|column| !column.is_empty());
+            !tables.trim().is_empty() && known && !columns.contains(':')
+        });
+        let Some((tables, columns)) = parsed else {
+            let message =
+                format!("found \"{part}\", expected TABLES:COLUMN,COLUMN between semicolons");
+            raw.fail(NAME, message);
             continue;
         };
         for column in columns.split(',') {
-            let expression = format!("{tables}.{}", column.trim());
-            keys.push(parse_list(raw, "message.key.columns", &expression));
+            let expression = format!("{}.{}", tables.trim_start(), column.trim());
+            keys.push(parse_list(raw, NAME, &expression));
         }
     }
     keys
@@ -200,6 +234,12 @@ pub(super) fn topic_creation(raw: &mut RawConfig) -> TopicCreation {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty() && name != "default")
         .collect();
+    if let Some(name) = names.iter().enumerate().find_map(|(at, name)| {
+        let mut before = names.iter().take(at);
+        before.any(|other| other == name).then(|| name.clone())
+    }) {
+        raw.fail("topic.creation.groups", format!("\"{name}\" stands there twice"));
+    }
     for (name, _) in raw.family("topic.creation.") {
         let known =
             |group: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
@@ -226,11 +266,13 @@ fn topic_group(raw: &mut RawConfig, group: &str) -> TopicGroup {
             .get(&key(name))
             .unwrap_or_else(|| raw.text(&format!("topic.creation.default.{name}")));
         let text = text.to_owned();
-        text.parse().ok().filter(|number| *number == -1 || *number > 0).unwrap_or_else(|| {
-            let message = format!("found \"{text}\", expected a number from 1, or -1");
-            raw.fail(&key(name), message);
-            -1
-        })
+        text.trim().parse().ok().filter(|number| *number == -1 || *number > 0).unwrap_or_else(
+            || {
+                let message = format!("found \"{text}\", expected a number from 1, or -1");
+                raw.fail(&key(name), message);
+                -1
+            },
+        )
     };
     let (partitions, replication_factor) = (number("partitions"), number("replication.factor"));
     let mut patterns = |name: &str| {

@@ -32,28 +32,30 @@ impl Labels {
     ///
     /// What was found and what was expected.
     pub fn parse(tags: &str) -> Result<Self, String> {
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         let mut labels = Vec::new();
         for tag in tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
-            let Some((name, value)) = tag.split_once('=') else {
+            let pair = tag.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+            let pair = pair.filter(|(name, value)| !name.is_empty() && !value.is_empty());
+            let Some((name, value)) = pair.filter(|(_, value)| !value.contains('=')) else {
                 return Err(format!("found \"{tag}\", expected name=value"));
             };
-            let (name, value) = (name.trim(), value.trim());
+            // What Prometheus does not take in a name is an underscore, as in its exporter for JMX.
             let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-            let valid = name.starts_with(letter)
-                && !name.starts_with("__")
-                && name.chars().all(|c| letter(c) || c.is_ascii_digit());
-            if !valid {
-                return Err(format!(
-                    "found \"{name}\", expected letters, digits and underscores, a letter first"
-                ));
+            let known = |c: char| if letter(c) || c.is_ascii_digit() { c } else { '_' };
+            let mut name: String = name.chars().map(known).collect();
+            if !name.starts_with(letter) {
+                name.insert(0, '_');
             }
-            if OWN.contains(&name) || names.contains(&name) {
+            if name.starts_with("__") {
+                return Err(format!("found \"{name}\", expected no two underscores first"));
+            }
+            if OWN.contains(&name.as_str()) || names.contains(&name) {
                 return Err(format!("found \"{name}\", which is there already"));
             }
-            names.push(name);
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             labels.push(format!("{name}=\"{value}\""));
+            names.push(name);
         }
         Ok(Labels { text: labels.join(",") })
     }
@@ -97,12 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn other_characters_of_names_are_underscores() {
+        let labels = Labels::parse("a-b=1,2 c=3").unwrap();
+        assert_eq!(labels.text, "a_b=\"1\",_2_c=\"3\"");
+    }
+
+    #[test]
     fn names_are_those_that_prometheus_takes_and_stand_once() {
         for (tags, expected) in [
             ("env", "expected name=value"),
-            ("1a=b", "a letter first"),
-            ("a-b=c", "letters, digits and underscores"),
-            ("__a=b", "a letter first"),
+            ("a=", "expected name=value"),
+            ("a=b=c", "expected name=value"),
+            ("__a=b", "no two underscores first"),
+            ("a-b=c,a_b=c", "there already"),
             ("table=b", "there already"),
             ("a=b,a=c", "there already"),
         ] {

@@ -6,6 +6,8 @@
 mod sink_table;
 mod table;
 
+use std::borrow::Cow;
+
 /// Names whose values are secrets.
 ///
 /// Source: Debezium 3.6.1.Final, `custom.sanitize.pattern`.
@@ -114,13 +116,15 @@ pub enum Kind {
     /// `true` or `false`.
     Bool,
     /// A whole number in these bounds.
-    Count(u64, u64),
+    Count(i64, i64),
     /// Milliseconds in these bounds.
-    Millis(u64, u64),
+    Millis(i64, i64),
     /// Bytes in these bounds.
-    Bytes(u64, u64),
-    /// One of these words.
+    Bytes(i64, i64),
+    /// One of these words, whatever the case.
     Choice(&'static [&'static str]),
+    /// One of these words in this spelling: names of Java classes, and Connect's own words.
+    Exact(&'static [&'static str]),
     /// Regular expressions, separated by commas.
     List,
 }
@@ -139,7 +143,10 @@ pub enum Support {
 }
 
 /// No bound from above that anybody would meet.
-const ANY: u64 = i64::MAX as u64;
+const ANY: i64 = i64::MAX;
+
+/// Largest number of a property that is an `int` in Java.
+const INT: i64 = i32::MAX as i64;
 
 impl Property {
     /// Whether a value may be shown.
@@ -156,25 +163,35 @@ impl Kind {
             Kind::Bool => "true or false".to_owned(),
             Kind::Count(low, ANY) => format!("a whole number from {low}"),
             Kind::Count(low, high) => format!("a whole number from {low} to {high}"),
+            Kind::Millis(low, ANY) => format!("milliseconds from {low}"),
             Kind::Millis(low, high) => format!("milliseconds from {low} to {high}"),
             Kind::Bytes(low, ANY) => format!("bytes from {low}"),
             Kind::Bytes(low, high) => format!("bytes from {low} to {high}"),
-            Kind::Choice(words) => words.join(", "),
+            Kind::Choice(words) | Kind::Exact(words) => words.join(", "),
             Kind::List => "regular expressions, separated by commas".to_owned(),
         }
     }
 
-    /// Whether it takes this value.
-    pub fn accepts(self, value: &str) -> bool {
+    /// The value in its one spelling, if it takes it. As in Debezium, words and truth values are
+    /// read whatever their case and with blanks around them; numbers as Java reads them, with a
+    /// sign and leading zeros, and without blanks.
+    pub fn canonical(self, value: &str) -> Option<Cow<'_, str>> {
+        let word = value.trim();
         match self {
-            Kind::Text | Kind::Secret | Kind::List => true,
-            Kind::Bool => matches!(value, "true" | "false"),
+            Kind::Text | Kind::Secret | Kind::List => Some(Cow::Borrowed(value)),
+            Kind::Bool => same_word(&["true", "false"], word),
             Kind::Count(low, high) | Kind::Millis(low, high) | Kind::Bytes(low, high) => {
-                value.parse::<u64>().is_ok_and(|number| (low..=high).contains(&number))
+                let number: i64 = value.parse().ok()?;
+                (low..=high).contains(&number).then(|| Cow::Owned(number.to_string()))
             }
-            Kind::Choice(words) => words.contains(&value),
+            Kind::Choice(words) => same_word(words, word),
+            Kind::Exact(words) => words.contains(&value).then_some(Cow::Borrowed(value)),
         }
     }
+}
+
+fn same_word(words: &[&'static str], word: &str) -> Option<Cow<'static, str>> {
+    words.iter().find(|known| known.eq_ignore_ascii_case(word)).copied().map(Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -191,11 +208,41 @@ mod tests {
             );
             for default in [Some(property.default), property.debezium].into_iter().flatten() {
                 assert!(
-                    default.is_empty() || property.kind.accepts(default),
+                    default.is_empty()
+                        || property.kind.canonical(default).as_deref() == Some(default),
                     "{}={default}",
                     property.name
                 );
             }
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_debezium_reads_them() {
+        let choice = Kind::Choice(&["no_data", "BASE64"]);
+        let exact = Kind::Exact(&["a.B"]);
+        let count = Kind::Count(-1, INT);
+        for (kind, value, expected) in [
+            (Kind::Bool, " TRUE ", Some("true")),
+            (Kind::Bool, "False", Some("false")),
+            (Kind::Bool, "yes", None),
+            (Kind::Bool, "", None),
+            (choice, " NO_Data", Some("no_data")),
+            (choice, "base64", Some("BASE64")),
+            (choice, "nodata", None),
+            (exact, "a.B", Some("a.B")),
+            (exact, " a.B", None),
+            (exact, "a.b", None),
+            (count, "+007", Some("7")),
+            (count, "-1", Some("-1")),
+            (count, "-2", None),
+            (count, " 5", None),
+            (count, "1e3", None),
+            (count, "", None),
+            (count, "2147483647", Some("2147483647")),
+            (count, "2147483648", None),
+        ] {
+            assert_eq!(kind.canonical(value).as_deref(), expected, "{kind:?} of \"{value}\"");
         }
     }
 

@@ -1,11 +1,13 @@
 //! The table of properties.
 
 use crate::config::properties::ANY;
+use crate::config::properties::INT;
 use crate::config::properties::Kind;
 use crate::config::properties::Kind::Bool;
 use crate::config::properties::Kind::Bytes;
 use crate::config::properties::Kind::Choice;
 use crate::config::properties::Kind::Count;
+use crate::config::properties::Kind::Exact;
 use crate::config::properties::Kind::List;
 use crate::config::properties::Kind::Millis;
 use crate::config::properties::Kind::Secret;
@@ -34,11 +36,13 @@ const fn in_debezium(property: Property, default: &'static str) -> Property {
 }
 
 /// A day.
-const DAY: u64 = 86_400_000;
+const DAY: i64 = 86_400_000;
 
 /// Reasons that stand more than once.
 const JVM: &str = "it configures the JVM or a Java class";
 const INCREMENTAL: &str = "signals and incremental snapshots are not supported";
+const NO_SIGNALS: &str = "without effect: there are no signals, which alone start such a snapshot";
+const STORAGE: &str = "io.debezium.relational.ConcurrentMapTableMappingStorage";
 const TRANSFORMS: &str = "transforms are not supported";
 
 const POSITIONS: &str = "without effect: positions are stored in PREFIX.__state, or by state";
@@ -119,14 +123,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "database.connection.timeout.ms",
-                Millis(0, ANY),
+                Millis(0, INT),
                 "600000",
                 Different("connect.timeout.ms bounds every attempt to connect"),
                 "How long connecting may take.",
             ),
             property(
                 "database.query.timeout.ms",
-                Millis(0, ANY),
+                Millis(0, INT),
                 "600000",
                 Different("reads may take any time, other queries a minute"),
                 "How long a query may take.",
@@ -174,14 +178,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "slot.max.retries",
-                Count(0, 1_000_000),
+                Count(-1, INT),
                 "6",
                 Supported,
                 "How often a slot held by somebody else is asked for again.",
             ),
             property(
                 "slot.retry.delay.ms",
-                Millis(1, DAY),
+                Millis(0, INT),
                 "10000",
                 Supported,
                 "Pause between those attempts.",
@@ -248,7 +252,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "xmin.fetch.interval.ms",
-                Millis(0, DAY),
+                Millis(0, ANY),
                 "0",
                 Supported,
                 "How often source.xmin is asked for; 0: not at all.",
@@ -271,7 +275,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "lsn.flush.timeout.ms",
-                Millis(0, DAY),
+                Millis(1, INT),
                 "30000",
                 Different(NO_WAITING),
                 "How long a confirmation may take.",
@@ -294,8 +298,15 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "What to do when slot and stored position differ.",
             ),
             property(
+                "internal.slot.seek.to.known.offset.on.start",
+                Bool,
+                "false",
+                Different("without effect: what trust_offset does is always done"),
+                "Older name of offset.mismatch.strategy: true is trust_offset.",
+            ),
+            property(
                 "status.update.interval.ms",
-                Millis(10, 60_000),
+                Millis(1, INT),
                 "10000",
                 Supported,
                 "At least so often the server hears from us.",
@@ -313,8 +324,15 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Start of every topic's name; by default the database's.",
             ),
             property(
+                "database.server.name",
+                Text,
+                "",
+                Different("without effect, as in Debezium since 2.0: topic.prefix has it"),
+                "Older name of topic.prefix.",
+            ),
+            property(
                 "topic.naming.strategy",
-                Choice(&[
+                Exact(&[
                     "io.debezium.schema.SchemaTopicNamingStrategy",
                     "io.debezium.schema.DefaultTopicNamingStrategy",
                     "io.debezium.schema.SchemaRegexTopicNamingStrategy",
@@ -335,7 +353,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "topic.cache.size",
-                Count(0, ANY),
+                Count(0, INT),
                 "10000",
                 Different("names are made once per table, without a cache"),
                 "Names of topics that are kept.",
@@ -429,7 +447,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "topic.creation.default.partitions",
-                Count(1, 100_000),
+                Count(-1, INT),
                 "1",
                 Supported,
                 "Partitions of a new topic.",
@@ -505,7 +523,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
                     Text,
                     "none",
                     Supported,
-                    "Which of c, u, d and t are not sent, or none.",
+                    "Which of c, u, d, t and r are not sent, or none.",
                 ),
                 "t",
             ),
@@ -518,7 +536,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "guardrail.collections.max",
-                Count(0, ANY),
+                Count(0, INT),
                 "0",
                 Supported,
                 "How many tables may be captured; 0: any number.",
@@ -546,7 +564,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "heartbeat.interval.ms",
-                Millis(0, DAY),
+                Millis(0, INT),
                 "0",
                 Supported,
                 "Interval of heartbeats; 0: none.",
@@ -729,10 +747,17 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "When a table's schema is read again.",
             ),
             property(
+                "include.schema.changes",
+                Bool,
+                "false",
+                Different(HISTORY),
+                "Events of changed schemas.",
+            ),
+            property(
                 "include.schema.comments",
                 Bool,
                 "false",
-                Different("without effect, as in Debezium's connector for PostgreSQL"),
+                Different(HISTORY),
                 "Comments of columns in schemas.",
             ),
             in_debezium(
@@ -875,7 +900,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "snapshot.lock.timeout.ms",
-                Millis(0, DAY),
+                Millis(0, ANY),
                 "10000",
                 Supported,
                 "How long those locks are waited for.",
@@ -896,7 +921,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "snapshot.fetch.size",
-                Count(0, ANY),
+                Count(0, INT),
                 "10240",
                 Different("rows come in one stream (COPY), which needs no size"),
                 "Rows of one fetch.",
@@ -910,31 +935,66 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "snapshot.delay.ms",
-                Millis(0, DAY),
+                Millis(0, ANY),
                 "0",
                 Supported,
                 "Pause before tables are read.",
             ),
             property(
                 "streaming.delay.ms",
-                Millis(0, DAY),
+                Millis(0, ANY),
                 "0",
                 Supported,
                 "Pause between reading and streaming.",
             ),
             property(
                 "snapshot.max.threads.multiplier",
-                Count(1, ANY),
+                Count(1, INT),
                 "1",
                 Different(PIECES),
                 "Pieces of a table for each connection.",
             ),
             property(
                 "snapshot.max.threads.multiplier.*",
-                Count(1, ANY),
+                Count(1, INT),
                 "1",
                 Different(PIECES),
                 "The same for one table.",
+            ),
+            property(
+                "internal.legacy.snapshot.max.threads",
+                Bool,
+                "false",
+                Different(PIECES),
+                "Older name of legacy.snapshot.max.threads.",
+            ),
+            property(
+                "incremental.snapshot.chunk.size",
+                Count(0, INT),
+                "1024",
+                Different(NO_SIGNALS),
+                "Rows of one piece of an incremental snapshot.",
+            ),
+            property(
+                "incremental.snapshot.watermarking.strategy",
+                Choice(&["insert_insert", "insert_delete"]),
+                "insert_insert",
+                Different(NO_SIGNALS),
+                "How an incremental snapshot marks its pieces.",
+            ),
+            property(
+                "incremental.snapshot.allow.schema.changes",
+                Bool,
+                "false",
+                Different(NO_SIGNALS),
+                "Tables may be altered during an incremental snapshot.",
+            ),
+            property(
+                "signal.poll.interval.ms",
+                Millis(1, INT),
+                "5000",
+                Different(NO_SIGNALS),
+                "How often signals are looked for.",
             ),
             property(
                 "legacy.snapshot.max.threads",
@@ -946,9 +1006,9 @@ pub(super) const SUBJECTS: &[Subject] = &[
             in_debezium(
                 property(
                     "snapshot.max.threads",
-                    Count(1, 256),
+                    Count(1, INT),
                     "4",
-                    Supported,
+                    Different("at most 256"),
                     "Connections that read tables at once; with more than one, large tables are read in pieces.",
                 ),
                 "1",
@@ -998,9 +1058,12 @@ pub(super) const SUBJECTS: &[Subject] = &[
             in_debezium(
                 property(
                     "max.queue.size.in.bytes",
-                    Bytes(1 << 20, ANY),
+                    Bytes(0, ANY),
                     "67108864",
-                    Different("a default bounds all queues together"),
+                    Different(
+                        "all queues together; 0, for no bound, is the default here, and less than a \
+                         MiB is a MiB",
+                    ),
                     "Bytes that may wait in all queues together.",
                 ),
                 "67108864",
@@ -1019,7 +1082,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "errors.tolerance",
-                Choice(&["none", "all"]),
+                Exact(&["none", "all"]),
                 "none",
                 Ours,
                 "none stops at a record that cannot be applied; all puts it aside in _cdc.dead_letters.",
@@ -1226,14 +1289,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "transaction.boundary.interval.ms",
-                Text,
+                Millis(0, ANY),
                 "",
                 Different("without effect: there are no transactions of Kafka"),
                 "How often Kafka's transactions end.",
             ),
             property(
                 "header.converter",
-                Choice(&[
+                Exact(&[
                     "org.apache.kafka.connect.storage.SimpleHeaderConverter",
                     "SimpleHeaderConverter",
                     "Simple",
@@ -1251,14 +1314,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "transaction.boundary",
-                Choice(&["poll", "connector", "interval"]),
+                Choice(&["poll", "interval"]),
                 "poll",
                 Different("without effect: there are no transactions of Kafka"),
                 "Where Kafka's transactions end.",
             ),
             property(
                 "config.action.reload",
-                Choice(&["none", "restart"]),
+                Exact(&["none", "restart"]),
                 "restart",
                 Different("references are read once, at the start"),
                 "What to do when a provider's setting changes.",
@@ -1274,57 +1337,85 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Errors of converters and transforms.",
             ),
             property(
+                "errors.retry.timeout",
+                Count(-1, ANY),
+                "0",
+                Different(RETRIES),
+                "How long a converter's errors are tried again.",
+            ),
+            property(
+                "errors.retry.delay.max.ms",
+                Millis(0, ANY),
+                "60000",
+                Different(RETRIES),
+                "Longest pause before that.",
+            ),
+            property(
+                "errors.log.enable",
+                Bool,
+                "false",
+                Different("what goes wrong is always in the log"),
+                "Errors of converters are in the log.",
+            ),
+            property(
+                "errors.log.include.messages",
+                Bool,
+                "false",
+                Different("the log never has values of rows"),
+                "With the record.",
+            ),
+            property(
                 "max.batch.size",
-                Count(1, ANY),
+                Count(1, INT),
                 "2048",
                 Different(BATCHES),
                 "Changes of one batch.",
             ),
             property(
                 "max.queue.size",
-                Count(1, ANY),
+                Count(1, INT),
                 "8192",
                 Different(BATCHES),
                 "Changes that may wait.",
             ),
             property(
                 "poll.interval.ms",
-                Millis(0, DAY),
+                Millis(1, INT),
                 "500",
                 Different(BATCHES),
                 "Pause between batches.",
             ),
             property(
                 "query.fetch.size",
-                Count(0, ANY),
+                Count(0, INT),
                 "0",
                 Different("rows come in one stream (COPY), which needs no size"),
                 "Rows of one fetch.",
             ),
             property(
                 "errors.max.retries",
-                Text,
+                Count(-INT - 1, INT),
                 "-1",
                 Different(RETRIES),
                 "How often an error is tried again.",
             ),
             property(
                 "retriable.restart.connector.wait.ms",
-                Millis(0, DAY),
+                Millis(1, ANY),
                 "10000",
                 Different(RETRIES),
                 "Pause before that.",
             ),
             property(
                 "executor.shutdown.timeout.ms",
-                Millis(0, DAY),
+                Millis(1, ANY),
                 "4000",
                 Different("shutdown.timeout.ms bounds the whole stop"),
                 "How long threads may take to stop.",
             ),
             property(
                 "connection.validation.timeout.ms",
-                Millis(0, DAY),
+                Millis(1, ANY),
                 "60000",
                 Different("connect.timeout.ms bounds every attempt to connect"),
                 "How long the first connection may take.",
@@ -1338,7 +1429,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "connector.class",
-                Choice(&[
+                Exact(&[
                     "io.debezium.connector.postgresql.PostgresConnector",
                     "PostgresConnector",
                     "Postgres",
@@ -1349,14 +1440,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "tasks.max",
-                Count(1, ANY),
+                Count(1, INT),
                 "1",
                 Different("one capture, as in Debezium"),
                 "Tasks.",
             ),
             property(
                 "key.converter",
-                Choice(JSON_CONVERTER),
+                Exact(JSON_CONVERTER),
                 "",
                 Different("only JsonConverter"),
                 "Converter of keys.",
@@ -1370,7 +1461,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "key.converter.schemas.cache.size",
-                Text,
+                Count(0, INT),
                 "1000",
                 Different("schemas are made once for each version of a table"),
                 "Schemas that are kept.",
@@ -1391,7 +1482,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "value.converter.schemas.cache.size",
-                Text,
+                Count(0, INT),
                 "1000",
                 Different("schemas are made once for each version of a table"),
                 "Schemas that are kept.",
@@ -1405,7 +1496,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             ),
             property(
                 "value.converter",
-                Choice(JSON_CONVERTER),
+                Exact(JSON_CONVERTER),
                 "",
                 Different("only JsonConverter"),
                 "Converter of values.",
@@ -1470,6 +1561,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
         title: "What Debezium has and we do not",
         properties: &[
             property("signal.*", Text, "", Refused(INCREMENTAL), "Signals."),
+            property(
+                "signal.enabled.channels",
+                Text,
+                "source",
+                Refused(INCREMENTAL),
+                "Where signals come from.",
+            ),
             property("incremental.*", Text, "", Refused(INCREMENTAL), "Incremental snapshots."),
             property(
                 "read.only",
@@ -1485,19 +1583,46 @@ pub(super) const SUBJECTS: &[Subject] = &[
             property("converters", Text, "", Refused(JVM), "Custom converters."),
             property("post.processors", Text, "", Refused(JVM), "Post-processors."),
             property("snapshot.*", Text, "", Refused(JVM), "Snapshots by a Java class."),
-            property("memory.management.*", Text, "", Refused(JVM), "Where schemas are kept."),
-            property("queue.provider.*", Text, "", Refused(JVM), "Queues on the disk."),
-            property("sourceinfo.struct.maker", Text, "", Refused(JVM), "Another source block."),
+            property("memory.management.*", Text, STORAGE, Refused(JVM), "Where schemas are kept."),
+            property("queue.provider.*", Text, "memory", Refused(JVM), "Queues on the disk."),
+            property(
+                "sourceinfo.struct.maker",
+                Text,
+                "io.debezium.connector.postgresql.PostgresSourceInfoStructMaker",
+                Refused(JVM),
+                "Another source block.",
+            ),
             property(
                 "transaction.metadata.factory",
                 Text,
-                "",
+                "io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory",
                 Refused(JVM),
                 "Another form of transaction metadata.",
             ),
             property("database.*", Text, "", Refused(JVM), "Further settings of the JDBC driver."),
             property("driver.*", Text, "", Refused(JVM), "Settings of the JDBC driver."),
             property("internal.*", Text, "", Refused(JVM), "Debezium's internal settings."),
+            property(
+                "internal.log.position.check.enable",
+                Bool,
+                "true",
+                Refused(JVM),
+                "Looks at the slot's position at the start.",
+            ),
+            property(
+                "internal.advanced.metrics.enable",
+                Bool,
+                "false",
+                Refused(JVM),
+                "Further metrics of JMX.",
+            ),
+            property(
+                "internal.snapshot.scan.all.columns.force",
+                Bool,
+                "false",
+                Refused(JVM),
+                "Describes all columns by the driver.",
+            ),
         ],
     },
 ];
