@@ -106,7 +106,10 @@ pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// What is wrong with values that were given, also with several together. That a slot is missing
 /// is no error as long as nothing starts.
 fn check_composed(raw: &RawConfig) -> Result<(), Failure> {
+    // Warnings are for those who start it.
+    let silence = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     let composed = AgentConfig::new(raw.clone(), |name| std::env::var(name).ok());
+    drop(silence);
     let mut errors = composed.err().unwrap_or_default();
     errors.retain(|error| error.key != "slot.name" || raw.given("slot.name").is_some());
     if errors.is_empty() { Ok(()) } else { Err(Failure::from_config(Program::Agent, &errors)) }

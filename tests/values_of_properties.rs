@@ -86,11 +86,9 @@ fn base() -> Value {
 }
 
 fn merged(set: &Value) -> Value {
-    let mut all = base();
-    for (name, value) in set.as_object().unwrap() {
-        all[name] = value.clone();
-    }
-    all
+    let mut all = base().as_object().unwrap().clone();
+    all.extend(set.as_object().unwrap().clone());
+    Value::Object(all)
 }
 
 /// Values that Debezium's validation takes and we refuse, and why; no values: all that are recorded.

@@ -59,9 +59,8 @@ impl JavaRegex {
     ///
     /// It is none of Java's, or one that is not supported here.
     pub fn new(expression: &str, ignore_case: bool) -> Result<Self, String> {
-        let refused = |reason: String| {
-            format!("\"{expression}\" is not a regular expression that is known here: {reason}")
-        };
+        let refused =
+            |reason: String| format!("\"{expression}\" is not a regular expression: {reason}");
         let flags = Flags { ignore_case, ..Flags::default() };
         let (text, looks) = Translation::run(expression, flags).map_err(refused)?;
         Ok(JavaRegex {

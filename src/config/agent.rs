@@ -114,16 +114,7 @@ impl AgentConfig {
         let or = |text: &str, otherwise: &str| {
             if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
         };
-        let database = source.as_ref().map(|source| source.database.clone()).unwrap_or_default();
-        let prefix = or(raw.text("topic.prefix"), &database);
-        if !prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
-            let message =
-                format!("found \"{prefix}\", expected letters, digits, dots, underscores, hyphens");
-            raw.fail("topic.prefix", message);
-        }
-        if raw.is_debezium && raw.text("topic.prefix").trim().is_empty() {
-            raw.fail("topic.prefix", "found nothing, expected the start of every topic's name");
-        }
+        let prefix = prefix(&mut raw, source.as_ref());
         let publication = or(raw.text("publication.name"), &slot);
         let destination = destination(&mut raw, &slot, &environment);
         let warehouse = direct(&mut raw, &slot, &environment);
@@ -177,6 +168,23 @@ impl AgentConfig {
         };
         Ok(AgentConfig { capture, warehouse, lineage, process, labels })
     }
+}
+
+/// Start of all names of topics; by default the database's, which a Debezium file does not know.
+fn prefix(raw: &mut RawConfig, source: Option<&SourceSettings>) -> String {
+    const NAME: &str = "topic.prefix";
+    let mut prefix = raw.text(NAME).to_owned();
+    if prefix.is_empty() && raw.is_debezium {
+        raw.fail(NAME, "found nothing, expected the start of every topic's name");
+    } else if prefix.is_empty() {
+        prefix = source.map(|source| source.database.clone()).unwrap_or_default();
+    }
+    if !prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+        let message =
+            format!("found \"{prefix}\", expected letters, digits, dots, underscores, hyphens");
+        raw.fail(NAME, message);
+    }
+    prefix
 }
 
 /// One part of so many of all queues' bytes is for what waits between the source and the encoder;

@@ -287,10 +287,9 @@ fn check(program: Program, name: &str, value: &str) -> Result<String, ConfigErro
     };
     if let Support::Refused(reason) = property.support {
         // What asks for nothing is not refused: an empty value, or Debezium's own default.
-        let canonical = property.kind.canonical(value);
-        let asks = !value.trim().is_empty()
-            && !canonical.is_some_and(|value| value.trim() == property.default);
-        if asks {
+        let is_default = |value: &str| value.trim() == property.default;
+        let harmless = property.kind.canonical(value).is_some_and(|value| is_default(&value));
+        if !harmless && !value.trim().is_empty() {
             return Err(error(format!("a property of Debezium that is refused here: {reason}")));
         }
         return Ok(value.to_owned());
