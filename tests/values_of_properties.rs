@@ -100,6 +100,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("column.mask.with.5.chars", &["("], AT_THE_START),
     ("column.mask.with.-1.chars", &[], IGNORED),
     ("column.truncate.to.*", &[], IGNORED),
+    ("column.mask.with.99999999999.chars", &[], "no record holds so many"),
     ("column.mask.hash.*", &[], "no algorithm has the name, or the name has another form"),
     ("notification.enabled.channels", &[], "a channel of that name is not there, or needs a JVM"),
     ("openlineage.integration.config.file.path", &[], "openlineage.yml is missing"),
@@ -126,7 +127,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("topic.transaction", &[], "Kafka takes no topic of that name"),
     ("topic.delimiter", &[], "Kafka takes no topic of that name"),
     ("unavailable.value.placeholder", &[], "what follows hex: are no digits"),
-    ("custom.metric.tags", &[], AT_THE_START),
+    ("custom.metric.tags", &[], "a label has a name and stands once"),
     ("custom.sanitize.pattern", &[], AT_THE_START),
     ("key.converter", &[], "JsonConverter is the only converter"),
     ("header.converter", &[], "SimpleHeaderConverter is the only converter of headers"),
@@ -137,7 +138,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
 ];
 const NOTHING: &str = "a list that can match nothing is a mistake";
 const AT_THE_START: &str = "Debezium or Kafka Connect finds it when the connector starts";
-const IGNORED: &str = "Debezium goes on with its default in silence, which hides a mistake";
+const IGNORED: &str = "Debezium passes over it in silence, which hides a mistake";
 const NEGATIVE: &str = "a negative time or number means nothing";
 
 /// Values that Debezium refuses and we take, and why.
@@ -157,6 +158,43 @@ const TAKEN: &[(&str, &[&str], &str)] = &[
 ];
 const ELSEWHERE: &str = "PG* variables and libpq's defaults give what the file does not";
 const EMPTY: &str = "an empty value asks for nothing";
+
+/// The settings of the connector with these beside its own.
+fn taken(set: &Value) -> AgentConfig {
+    let mut raw = RawConfig::new(Program::Agent);
+    raw.give_file(file::parse(Path::new("x.json"), &merged(set).to_string()).unwrap());
+    AgentConfig::new(raw, |_| None).unwrap()
+}
+
+/// Source: what `PostgresConnectorConfig` of 3.6.1.Final answers for them.
+#[test]
+fn values_mean_what_they_mean_in_debezium() {
+    let capture = |set: Value| taken(&set).capture;
+    let beats = |set| capture(set).heartbeat.map(|heartbeat| heartbeat.interval.as_millis());
+    assert_eq!(beats(json!({})), None);
+    assert_eq!(beats(json!({"heartbeat.interval.ms": "+5"})), Some(5));
+    let by_driver = " Connector_And_Driver ";
+    assert_eq!(beats(json!({"lsn.flush.mode": by_driver})), Some(600_000));
+    let told = json!({"lsn.flush.mode": by_driver, "provide.transaction.metadata": "True"});
+    assert_eq!(beats(told), None);
+    let given = json!({"lsn.flush.mode": by_driver, "heartbeat.interval.ms": 7});
+    assert_eq!(beats(given), Some(7));
+    assert!(!capture(json!({"flush.lsn.source": " FALSE "})).slot_options.confirms);
+    assert!(!capture(json!({"lsn.flush.mode": "MANUAL"})).slot_options.confirms);
+    assert_eq!(capture(json!({"slot.max.retries": "+007"})).slot_retries, 7);
+    assert_eq!(capture(json!({"slot.max.retries": "-1"})).slot_retries, 0);
+    assert!(capture(json!({"skip.messages.without.change": "TRUE"})).skip_unchanged);
+    let default = capture(json!({})).source_queue_bytes;
+    let unbounded = capture(json!({"max.queue.size.in.bytes": "0"})).source_queue_bytes;
+    assert_eq!(unbounded, default);
+    let small = capture(json!({"max.queue.size.in.bytes": "1"})).source_queue_bytes;
+    assert!(small > 1 && small < default, "{small}");
+    assert_eq!(capture(json!({"snapshot.max.threads": "1000000"})).snapshot.threads, 256);
+    let keys = capture(json!({"message.key.columns": " a.b:c , d ; e.f : g "})).columns.keys;
+    let matched = |name: &str| keys.iter().position(|key| key.matches(name));
+    let places = ["a.b.c", "A.B.D", "e.f .g", "e.f.g"].map(matched);
+    assert_eq!(places, [Some(0), Some(1), Some(2), None]);
+}
 
 /// What we refuse of a connector's file: each property and the reason.
 fn refused_here(set: &Value) -> Vec<(String, String)> {

@@ -235,8 +235,15 @@ fn conversion_failure(raw: &RawConfig) -> ConversionFailure {
     }
 }
 
+/// As Debezium: what lets the driver confirm has heartbeats of its own, unless transactions' records
+/// tell as much.
 fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {
-    let interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
+    const OF_THE_DRIVER: Duration = Duration::from_secs(600);
+    let mut interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
+    let by_driver = raw.text("lsn.flush.mode") == "connector_and_driver";
+    if interval.is_zero() && by_driver && !raw.flag("provide.transaction.metadata") {
+        interval = OF_THE_DRIVER;
+    }
     let action = raw.text("heartbeat.action.query").to_owned();
     (!interval.is_zero()).then_some(Heartbeat { interval, action })
 }

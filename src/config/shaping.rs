@@ -157,8 +157,12 @@ pub(super) fn columns(raw: &mut RawConfig) -> ColumnRules {
 
 /// `N` of a name that ends in `N.chars`.
 fn characters(raw: &mut RawConfig, name: &str, rest: &str) -> usize {
-    rest.strip_suffix(".chars").and_then(|number| number.parse().ok()).unwrap_or_else(|| {
-        raw.fail(name, "expected a number and .chars at the end of the name");
+    /// More would fit into no record.
+    const MOST: usize = 1 << 20;
+    let number = rest.strip_suffix(".chars").and_then(|number| number.parse().ok());
+    number.filter(|number| *number <= MOST || name.contains(".truncate.")).unwrap_or_else(|| {
+        let message = format!("expected a number up to {MOST} and .chars at the end of the name");
+        raw.fail(name, message);
         0
     })
 }

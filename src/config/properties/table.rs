@@ -262,7 +262,9 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Choice(&["connector", "manual", "connector_and_driver"]),
                 "connector",
                 Different(
-                    "connector confirms an idle log too, as connector_and_driver does in Debezium",
+                    "connector confirms an idle log too; connector_and_driver has heartbeats every ten \
+                     minutes, as in Debezium, unless heartbeat.interval.ms or \
+                     provide.transaction.metadata is set",
                 ),
                 "Whether the server hears what is stored; manual: never.",
             ),
