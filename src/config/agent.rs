@@ -235,8 +235,8 @@ fn conversion_failure(raw: &RawConfig) -> ConversionFailure {
     }
 }
 
-/// As Debezium: what lets the driver confirm has heartbeats of its own, unless transactions' records
-/// tell as much.
+/// As Debezium: what lets the driver confirm has heartbeats of its own, unless transactions'
+/// records tell as much.
 fn heartbeat(raw: &RawConfig) -> Option<Heartbeat> {
     const OF_THE_DRIVER: Duration = Duration::from_secs(600);
     let mut interval = Duration::from_millis(raw.number("heartbeat.interval.ms"));
