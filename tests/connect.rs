@@ -832,7 +832,7 @@ fn connection_strings_are_read_as_libpq_reads_them() {
     }
     // libpq can do these, and whoever asks for them must know that they are not done here.
     for (more, parts) in [
-        ("sslpassword=x", &["sslpassword", "not supported"]),
+        ("sslkeylogfile=x", &["sslkeylogfile", "not supported"]),
         ("gssencmode=require", &["gssencmode", "disable or prefer"]),
         ("max_protocol_version=3.2", &["max_protocol_version", "3.0"]),
     ] {
