@@ -91,10 +91,14 @@ const SEEDS_EVERY_DAY: u64 = 4;
 /// Start of the names of cases at which Debezium's task stays where it is, without a word.
 const STUCK: &str = "edge_interval_far_hours";
 
+/// A case of which Debezium does not read what ours does: a read stands against a change, whose
+/// moments are compared here.
+const NOT_READ: &str = "edge_table_name_line";
+
 /// Cases that cannot run side by side: they end the worker's task or stop it, or need what is
 /// refused. The `oracle` test compares ours with what was recorded of them.
 fn is_possible(case: &case::Case) -> bool {
-    if case.name.starts_with(STUCK) {
+    if case.name.starts_with(STUCK) || case.name == NOT_READ {
         return false;
     }
     let connector = case.connector();
