@@ -64,6 +64,7 @@ pub const EQUAL: &[&str] = &[
     "events_ddl_midstream_schemas",
     "events_inheritance",
     "events_key_change",
+    "events_key_change_default",
     "events_key_change_fallback",
     "events_logical_messages",
     "events_logical_messages_filtered",

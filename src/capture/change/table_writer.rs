@@ -221,13 +221,7 @@ impl TableWriter {
     pub fn key_differs<R: Row>(&self, old: &R, new: &R) -> bool {
         self.key.iter().any(|key| {
             match (old.values().nth(key.place), new.values().nth(key.place)) {
-                (_, Some(TupleValue::UnchangedToast)) => false,
-                (Some(old), Some(new)) if old != new => {
-                    let (mut before, mut after) = (Output::default(), Output::default());
-                    key.column.write(b',', old, &mut before);
-                    key.column.write(b',', new, &mut after);
-                    before.bytes != after.bytes
-                }
+                (Some(old), Some(new)) => key.column.differs(old, new),
                 _ => false,
             }
         })
@@ -235,22 +229,8 @@ impl TableWriter {
 
     /// Whether two rows are alike in all columns that are sent, as they are sent.
     pub fn rows_equal<R: Row>(&self, old: &R, new: &R) -> bool {
-        let (mut before, mut after) = (Output::default(), Output::default());
-        let pairs = self.columns.iter().zip(old.values().zip(new.values()));
-        pairs.filter(|(column, _)| column.writer.is_some()).all(|(column, (old, new))| {
-            if old == new || new == TupleValue::UnchangedToast {
-                return true;
-            }
-            if column.writer.as_ref().is_some_and(|writer| !writer.may_equal(old, new)) {
-                return false;
-            }
-            // What differs may be masked, or cut.
-            before.bytes.clear();
-            after.bytes.clear();
-            column.write(b',', old, &mut before);
-            column.write(b',', new, &mut after);
-            before.bytes == after.bytes
-        })
+        let mut pairs = self.columns.iter().zip(old.values().zip(new.values()));
+        pairs.all(|(column, (old, new))| !column.differs(old, new))
     }
 
     /// Appends a record's key; `unchanged` is where unchanged TOASTed values are taken from.
@@ -363,6 +343,21 @@ pub(super) fn wrap(schema: &ConnectSchema, embed: bool, head: &[u8]) -> (Vec<u8>
 impl Column {
     fn field(&self, name: &str) -> Option<Field> {
         Some(Field::new(name, self.writer.as_ref()?.schema().clone()))
+    }
+
+    /// Whether a new value is another than the old one, as they are sent: what differs may be
+    /// masked or cut, and an unchanged TOASTed value does not differ.
+    fn differs(&self, old: TupleValue<'_>, new: TupleValue<'_>) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        if old == new || new == TupleValue::UnchangedToast {
+            return false;
+        }
+        let written = |value| {
+            let mut out = Output::default();
+            self.write(b',', value, &mut out);
+            out.bytes
+        };
+        !writer.may_equal(old, new) || written(old) != written(new)
     }
 
     /// Appends separator, name and value; nothing if the column is left out.
