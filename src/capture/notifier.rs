@@ -11,7 +11,6 @@ use crate::capture::publisher::Batch;
 use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Record;
 use crate::capture::settings::CaptureSettings;
-use crate::capture::tables;
 use crate::capture::tables::ReadyControl;
 use crate::stop::Stop;
 use crate::time::UnixMicros;
@@ -105,7 +104,7 @@ impl<'a> Notifier<'a> {
         if !to_log && self.topic.is_none() {
             return Ok(());
         }
-        let id = tables::random_uuid();
+        let id = random_uuid();
         let prefix = &self.settings.prefix;
         let notification = Notification { id: &id, prefix, moment, time: UnixMicros::now() };
         if to_log {
@@ -124,4 +123,13 @@ impl<'a> Notifier<'a> {
         };
         Ok(self.pipeline.publisher.send(Batch { bytes: &bytes, records: &[record] }, go_on)?)
     }
+}
+
+/// A version 4 UUID.
+fn random_uuid() -> String {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 16];
+    // Without random bytes the id is not unique, which harms nobody.
+    ring::rand::SystemRandom::new().fill(&mut bytes).ok();
+    crate::envelope::uuid::of_random(bytes)
 }

@@ -407,12 +407,3 @@ fn schema_entry(shape: &Shape, writer: &TableWriter) -> Vec<u8> {
     });
     out
 }
-
-/// A version 4 UUID.
-pub(super) fn random_uuid() -> String {
-    use ring::rand::SecureRandom;
-    let mut bytes = [0; 16];
-    // Without random bytes the id is not unique, which harms nobody.
-    ring::rand::SystemRandom::new().fill(&mut bytes).ok();
-    crate::envelope::uuid::of_random(bytes)
-}

@@ -14,6 +14,14 @@ pub(super) fn grown(mut buckets: usize, entries: usize) -> usize {
     buckets
 }
 
+/// Buckets of a map that was made of another with so many entries.
+pub(super) fn copied(entries: usize) -> usize {
+    match entries {
+        0 => LEAST_BUCKETS,
+        _ => (entries * 4 / 3 + 1).next_power_of_two(),
+    }
+}
+
 /// Entries in the order of a map with so many buckets, a power of two, into which they were put in
 /// this order under these names.
 pub(super) fn in_order<T>(
@@ -50,5 +58,6 @@ mod tests {
     fn a_map_grows_above_three_quarters() {
         assert_eq!(grown(LEAST_BUCKETS, 12), 16);
         assert_eq!(grown(LEAST_BUCKETS, 13), 32);
+        assert_eq!([0, 1, 3, 5, 12].map(copied), [16, 2, 8, 8, 32]);
     }
 }

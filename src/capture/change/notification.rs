@@ -122,13 +122,10 @@ impl Notification<'_> {
                 vec![scanned(table), ("status", "SQL_EXCEPTION".to_owned())]
             }
         };
-        // A map of the others, to which this is added.
-        let buckets = (data.len() * 4 / 3 + 1).next_power_of_two();
+        // A copy of a map of the others, to which this is added.
+        let copy = java_map::copied(data.len());
         data.push(("connector_name", self.prefix.to_owned()));
-        let buckets = match data.len() {
-            1 => java_map::LEAST_BUCKETS,
-            entries => java_map::grown(buckets, entries),
-        };
+        let buckets = java_map::grown(copy, data.len());
         java_map::in_order(data, buckets, |(name, _)| name)
     }
 }
@@ -156,7 +153,7 @@ fn listed(tables: &[String]) -> (&'static str, String) {
 
 /// Tables in the order of a Java set that was made of them.
 fn hashed(tables: &[String]) -> Vec<&str> {
-    let buckets = (tables.len() * 4 / 3 + 1).max(java_map::LEAST_BUCKETS).next_power_of_two();
+    let buckets = java_map::copied(tables.len()).max(java_map::LEAST_BUCKETS);
     java_map::in_order(tables.iter().map(String::as_str).collect(), buckets, |name| name)
 }
 

@@ -193,7 +193,7 @@ impl<'a> Reading<'a> {
             deliveries: around.deliveries,
             health: around.health,
             stop: around.stop,
-            names: tables.iter().map(|table| table.planned.name.to_string()).collect(),
+            names: tables.iter().map(|table| table.ready.name.clone()).collect(),
             notifier: around.notifier,
             tables,
             snapshot_name: from.snapshot_name,
@@ -223,10 +223,8 @@ impl<'a> Reading<'a> {
     /// Tells that a piece is begun, and so may be its table. Pieces are told of where several
     /// connections read.
     fn tell_begun(&self, job: &Job) -> Result<(), CaptureError> {
-        let (Some(reading), Some(table)) = (self.tables.get(job.table), self.names.get(job.table))
-        else {
-            return Ok(());
-        };
+        let Some(reading) = self.tables.get(job.table) else { return Ok(()) };
+        let table = &reading.ready.name;
         if job.place == 0 {
             self.notifier.tell(SnapshotMoment::TableBegun { table, tables: &self.names })?;
         }
@@ -239,10 +237,8 @@ impl<'a> Reading<'a> {
 
     /// Tells that a piece is read, and so may be its table.
     fn tell_read(&self, job: &Job) -> Result<(), CaptureError> {
-        let (Some(reading), Some(table)) = (self.tables.get(job.table), self.names.get(job.table))
-        else {
-            return Ok(());
-        };
+        let Some(reading) = self.tables.get(job.table) else { return Ok(()) };
+        let table = &reading.ready.name;
         let tables = &self.names;
         if self.in_pieces() {
             let piece = (job.place, reading.planned.ranges.len());
@@ -256,18 +252,14 @@ impl<'a> Reading<'a> {
 
     /// Tells that the server refused to give rows of this piece.
     fn tell_failed(&self, job: &Job) -> Result<(), CaptureError> {
-        match self.names.get(job.table) {
-            Some(table) => self.notifier.tell(SnapshotMoment::TableFailed { table }),
-            None => Ok(()),
-        }
+        let Some(reading) = self.tables.get(job.table) else { return Ok(()) };
+        self.notifier.tell(SnapshotMoment::TableFailed { table: &reading.ready.name })
     }
 
     /// The error of reading this piece, named as that of a statement of the user's.
     fn named(&self, job: &Job, error: SourceError) -> SourceError {
-        match self.names.get(job.table) {
-            Some(table) => plan::of_statement(error, table, &self.settings.snapshot),
-            None => error,
-        }
+        let Some(reading) = self.tables.get(job.table) else { return error };
+        plan::of_statement(error, &reading.ready.name, &self.settings.snapshot)
     }
 
     fn in_pieces(&self) -> bool {
