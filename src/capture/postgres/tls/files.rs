@@ -127,11 +127,11 @@ fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static
         pem::Error::Io(error) if error.kind() == ErrorKind::NotFound => fail("no such file"),
         error => fail(&error.to_string()),
     };
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = std::fs::read(path).map_err(|error| said(pem::Error::Io(error)))?;
     if key::is_der(&bytes) {
         return Ok(vec![CertificateDer::from(bytes)]);
     }
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(said)?.collect();
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
         Ok(all) if all.is_empty() => Err(fail("it holds no certificate in PEM or DER form")),
         Ok(all) => Ok(all),
