@@ -4,8 +4,12 @@ use std::path::Path;
 
 use crate::capture::postgres::SourceSettings;
 use crate::config::RawConfig;
+use crate::config::sink::client_properties;
 use crate::lineage::Client;
+use crate::lineage::KafkaTransportSettings;
 use crate::lineage::LineageSettings;
+use crate::lineage::TransportSettings;
+use crate::secret::Secret;
 
 /// Where the client's settings are.
 const FILE: &str = "openlineage.integration.config.file.path";
@@ -29,7 +33,10 @@ pub(super) fn settings(
             None
         }
     };
-    let (client, source) = (client?, source?);
+    let (mut client, source) = (client?, source?);
+    if let TransportSettings::Kafka(kafka) = &mut client.transport {
+        take_java_names(raw, kafka);
+    }
     for name in &client.unused {
         tracing::warn!(name, "the member of openlineage.yml has no effect here");
     }
@@ -49,6 +56,14 @@ pub(super) fn settings(
         disabled_facets: client.disabled_facets,
         transport: client.transport,
     })
+}
+
+/// The file is a Java client's: its names for the producer become librdkafka's.
+fn take_java_names(raw: &mut RawConfig, kafka: &mut KafkaTransportSettings) {
+    let given = std::mem::take(&mut kafka.properties).into_iter();
+    let given = given.map(|(name, value)| (name, value.reveal().to_owned())).collect();
+    let known = client_properties(raw, "openlineage.yml: transport.properties.", given);
+    kafka.properties = known.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
 }
 
 /// The client's settings: from the file, or from the environment if there is none.

@@ -26,9 +26,6 @@ const QUEUE_EVENTS: &str = "1000";
 /// How long the end waits for the broker.
 const FLUSH: Duration = Duration::from_secs(4);
 
-/// Serializers are the Java client's own; events are text.
-const JAVA_ONLY: &[&str] = &["key.serializer", "value.serializer"];
-
 /// A producer beside the capture's own: it may lose events.
 pub(super) struct Kafka {
     settings: KafkaTransportSettings,
@@ -49,9 +46,7 @@ impl Kafka {
         // The Java client's.
         config.set("partitioner", "murmur2_random");
         for (name, value) in &settings.properties {
-            if !JAVA_ONLY.contains(&name.as_str()) {
-                config.set(name, value.reveal());
-            }
+            config.set(name, value.reveal());
         }
         config.set_log_level(RDKafkaLogLevel::Critical);
         let lost = Arc::new(AtomicU64::new(0));
