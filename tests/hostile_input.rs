@@ -19,6 +19,7 @@ mod fixtures;
 use std::cell::Cell;
 use std::hint::black_box;
 
+use cdc_agent::capture::catalog::OlderRows;
 use cdc_agent::capture::catalog::Shape;
 use cdc_agent::capture::catalog::ShapeColumn;
 use cdc_agent::capture::catalog::TypeCatalog;
@@ -682,6 +683,7 @@ fn writers() -> Vec<TableWriter> {
         not_null: at % 2 == 0,
         default: (at % 3 == 0).then(|| "'12'::text".to_owned()),
         in_identity: at % 5 == 0,
+        older: OlderRows::Unknown,
     };
     let columns: Vec<ShapeColumn> = columns.iter().enumerate().map(column).collect();
     let key: Vec<String> = columns.iter().step_by(7).map(|column| column.name.clone()).collect();

@@ -10,6 +10,7 @@ use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 
 use crate::capture::CaptureError;
+use crate::capture::catalog::OlderRows;
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::change::ColumnError;
@@ -364,14 +365,16 @@ const COUNTED: [(Operation, &str); 6] = [
 
 /// The entry of `PREFIX.__schemas` for one version of a table.
 fn schema_entry(shape: &Shape, writer: &TableWriter) -> Vec<u8> {
-    let mut out = b"{\"schema\":".to_vec();
+    let mut out = b"{\"oid\":".to_vec();
+    json::integer(i64::from(shape.relation_id.0), &mut out);
+    out.extend_from_slice(b",\"schema\":");
     json::string(shape.table.namespace.as_bytes(), &mut out);
     out.extend_from_slice(b",\"table\":");
     json::string(shape.table.name.as_bytes(), &mut out);
     out.extend_from_slice(b",\"columns\":[");
     let mut separator = false;
-    for (column, schema) in shape.columns.iter().zip(writer.column_schemas()) {
-        let Some(schema) = schema else { continue };
+    for (place, column) in shape.columns.iter().enumerate() {
+        let Some(schema) = writer.column_schema(place) else { continue };
         out.extend_from_slice(if std::mem::replace(&mut separator, true) { b"," } else { b"" });
         out.extend_from_slice(b"{\"attnum\":");
         match column.attnum {
@@ -391,6 +394,7 @@ fn schema_entry(shape: &Shape, writer: &TableWriter) -> Vec<u8> {
             Some(default) => json::string(default.as_bytes(), &mut out),
             None => out.extend_from_slice(b"null"),
         }
+        older_rows(&column.older, |text, out| writer.write_alone(place, text, out), &mut out);
         out.extend_from_slice(b",\"connect\":");
         schema.write_json(None, &mut out);
         out.push(b'}');
@@ -406,4 +410,17 @@ fn schema_entry(shape: &Shape, writer: &TableWriter) -> Vec<u8> {
         b"],\"unique\":false}}"
     });
     out
+}
+
+/// What rows hold that are older than the column: a value as records have it, or that nobody knows.
+fn older_rows(older: &OlderRows, write: impl Fn(&str, &mut Vec<u8>) -> bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(b",\"stored_default\":");
+    match older {
+        OlderRows::Stored(text) if write(text, out) => return,
+        OlderRows::Null => return out.extend_from_slice(b"null"),
+        OlderRows::Stored(_) | OlderRows::Unknown => {}
+    }
+    out.truncate(start);
+    out.extend_from_slice(b",\"default_unknown\":true");
 }

@@ -198,8 +198,56 @@ pub(crate) const CASES: &[Case] = &[
             "INSERT INTO readded VALUES (2)",
         ],
         tables: &["columns.added", "columns.dropped", "columns.widened", "columns.again"],
-        exact: &["columns.added2", "columns.widened2", "columns.renamed", "columns.swapped"],
-        marked: &[("random", "default"), ("unsaid", "default"), ("computed", "type"), ("readded", "again")],
+        exact: &["columns.added2", "columns.widened2", "columns.renamed", "columns.swapped", "columns.unsaid"],
+        marked: &[("random", "default"), ("computed", "type"), ("readded", "again")],
+    },
+    // Rows that are older than a column hold its stored default, not the default of now.
+    Case {
+        name: "older rows",
+        setup: "CREATE DOMAIN nine AS int DEFAULT 9;
+         CREATE TABLE expanded (id int PRIMARY KEY); INSERT INTO expanded VALUES (1), (2);
+         CREATE TABLE replaced (id int PRIMARY KEY); INSERT INTO replaced VALUES (1), (2);
+         CREATE TABLE contracted (id int PRIMARY KEY); INSERT INTO contracted VALUES (1), (2);
+         CREATE TABLE unset (id int PRIMARY KEY); INSERT INTO unset VALUES (1), (2);
+         CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied VALUES (7); TRUNCATE emptied;
+             INSERT INTO emptied VALUES (1), (2);
+         CREATE TABLE texts (id int PRIMARY KEY); INSERT INTO texts VALUES (1), (2);
+         CREATE TABLE parts (id int PRIMARY KEY, a text) PARTITION BY RANGE (id);
+             CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+             CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (10) TO (20);
+             INSERT INTO parts VALUES (1, 'a'), (11, 'b');
+         CREATE TABLE numbered (id int PRIMARY KEY); INSERT INTO numbered VALUES (1), (2);
+         CREATE TABLE by_domain (id int PRIMARY KEY); INSERT INTO by_domain VALUES (1), (2);
+         CREATE TABLE rewritten (id int PRIMARY KEY); INSERT INTO rewritten VALUES (1), (2)",
+        changes: &[
+            "ALTER TABLE expanded ADD n int NOT NULL DEFAULT 5; ALTER TABLE expanded ALTER n DROP DEFAULT",
+            "INSERT INTO expanded VALUES (3, 6)",
+            "ALTER TABLE replaced ADD n int DEFAULT 1; ALTER TABLE replaced ALTER n SET DEFAULT 2",
+            "INSERT INTO replaced VALUES (3)",
+            "ALTER TABLE contracted ADD n int DEFAULT 1", "ALTER TABLE contracted ALTER n SET DEFAULT 2",
+            "INSERT INTO contracted VALUES (3)",
+            "ALTER TABLE unset ADD n int; ALTER TABLE unset ALTER n SET DEFAULT 2", "INSERT INTO unset VALUES (3)",
+            "ALTER TABLE emptied ADD n int", "INSERT INTO emptied VALUES (3)",
+            "ALTER TABLE texts ADD l text[] DEFAULT '{a,NULL,\"b c\"}', ADD t timestamptz DEFAULT now(), \
+                 ADD b bytea DEFAULT '\\x00ff', ADD e text DEFAULT '', ADD i interval DEFAULT '1 mon', \
+                 ADD n numeric(30,3) DEFAULT 123456789012345678901234.5, ADD j json DEFAULT '{\"a\":  1}', \
+                 ADD f float8 DEFAULT 'NaN', ADD d date DEFAULT 'infinity', ADD o oid[] DEFAULT '{}'; \
+                 ALTER TABLE texts ALTER l DROP DEFAULT, ALTER t DROP DEFAULT, ALTER e DROP DEFAULT",
+            "INSERT INTO texts (id) VALUES (3)",
+            "ALTER TABLE parts ADD n int DEFAULT 5; ALTER TABLE parts ALTER n DROP DEFAULT",
+            "INSERT INTO parts VALUES (2, 'c')",
+            "ALTER TABLE numbered ADD n int GENERATED ALWAYS AS IDENTITY", "INSERT INTO numbered VALUES (3)",
+            "ALTER TABLE by_domain ADD n nine", "INSERT INTO by_domain VALUES (3)",
+            "ALTER TABLE rewritten ADD n int DEFAULT 5; ALTER TABLE rewritten ALTER n DROP DEFAULT; \
+                 CLUSTER rewritten USING rewritten_pkey",
+            "INSERT INTO rewritten VALUES (3)",
+        ],
+        tables: &[],
+        exact: &[
+            "\"older rows\".expanded", "\"older rows\".replaced", "\"older rows\".contracted",
+            "\"older rows\".unset", "\"older rows\".by_domain", "\"older rows\".emptied", "\"older rows\".texts", "\"older rows\".parts",
+        ],
+        marked: &[("numbered", "default"), ("rewritten", "default")],
     },
     Case {
         name: PLAIN_ONLY,

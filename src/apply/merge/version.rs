@@ -3,6 +3,8 @@
 //! In this order: the record's embedded schema, the entry of `PREFIX.__schemas` that it names, the
 //! columns of the warehouse's table, and what its values look like.
 
+use serde::Deserialize;
+use serde::Deserializer;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -41,6 +43,23 @@ pub enum Learnt {
     Look,
 }
 
+/// An entry's columns with what older rows hold, as it is written.
+#[derive(Deserialize)]
+struct StoredDefaults {
+    columns: Vec<StoredDefault>,
+}
+
+#[derive(Deserialize)]
+struct StoredDefault {
+    /// `None`: the entry does not say it.
+    #[serde(default, deserialize_with = "written")]
+    stored_default: Option<Box<RawValue>>,
+}
+
+fn written<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(value).map(Some)
+}
+
 /// A column of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionColumn {
@@ -68,6 +87,7 @@ impl Version {
     ///
     /// What was expected.
     pub fn of_entry(entry: &[u8]) -> Result<Self, &'static str> {
+        let stored: StoredDefaults = serde_json::from_slice(entry).map_err(|_| "JSON columns")?;
         let entry: Value = serde_json::from_slice(entry).map_err(|_| "JSON")?;
         let text = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
         let table = TableName::new(
@@ -75,28 +95,37 @@ impl Version {
             text(&entry, "table").ok_or("an entry with a table")?,
         );
         let columns = entry.get("columns").and_then(Value::as_array);
-        let columns = columns.ok_or("an entry with columns")?.iter().map(|column| {
+        let columns = columns.ok_or("an entry with columns")?.iter().zip(stored.columns);
+        let columns = columns.map(|(column, stored)| {
             let schema = column.get("connect").ok_or("a column with its Connect schema")?;
             let schema = ConnectSchema::read_json(schema)?;
             let type_name = text(column, "type").unwrap_or_default();
             let (encoding, column_type) = reconciled(&schema, &type_name);
             let attnum = column.get("attnum").and_then(Value::as_i64);
-            let stored = text(column, "stored_default");
             let expression = text(column, "default");
             // What Debezium gives for a function's call is no value of any row.
             let constant = schema
                 .default
                 .filter(|_| expression.as_deref().is_none_or(is_literal))
                 .and_then(|json| String::from_utf8(json).ok());
-            let expression = expression.is_some();
+            let unknown_now = expression.is_some() && constant.is_none();
+            let unknown = column.get("default_unknown").and_then(Value::as_bool);
+            let (default, default_unknown) = match stored.stored_default {
+                Some(stored) => {
+                    (Some(stored.get().to_owned()).filter(|json| json != "null"), false)
+                }
+                None if unknown == Some(true) => (None, true),
+                // An entry of an agent that does not say it.
+                None => (constant, unknown_now),
+            };
             Ok(VersionColumn {
                 name: text(column, "name").ok_or("a column with a name")?,
                 encoding,
                 column_type,
                 attnum: attnum.and_then(|attnum| i16::try_from(attnum).ok()),
-                default_unknown: expression && stored.is_none() && constant.is_none(),
+                default_unknown,
                 untyped: false,
-                default: stored.or(constant),
+                default,
             })
         });
         let columns = columns.collect::<Result<Vec<_>, &'static str>>()?;
@@ -306,6 +335,26 @@ mod tests {
         let spelling = Spelling { arrays: value::ArrayForm::Postgres, era: " BC" };
         assert_eq!(Version::default_text(price, spelling).as_deref(), Some("7.00"));
         assert!(at.default_unknown && !price.default_unknown);
+    }
+
+    #[test]
+    fn what_older_rows_hold_is_the_stored_default_and_not_the_one_of_now() {
+        let of = |member: &str| {
+            let entry = format!(
+                r#"{{"oid":7,"schema":"shop","table":"t","columns":[{{"attnum":1,"name":"n",
+                "type":"numeric","not_null":false,"default":"2"{member},
+                "connect":{{"type":"string","optional":true,"default":"2"}}}}],
+                "key":{{"columns":[],"unique":false}}}}"#
+            );
+            let mut version = Version::of_entry(entry.as_bytes()).unwrap();
+            let column = version.columns.remove(0);
+            (column.default, column.default_unknown)
+        };
+        let stored = Some("12345678901234567890.10".to_owned());
+        assert_eq!(of(r#","stored_default":12345678901234567890.10"#), (stored, false));
+        assert_eq!(of(r#","stored_default":null"#), (None, false));
+        assert_eq!(of(r#","default_unknown":true"#), (None, true));
+        assert_eq!(of(""), (Some("\"2\"".to_owned()), false));
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! version of a relation and a [`TypeCatalog`]. Holds what it was given and never asks the server.
 
 mod facts;
+mod numbers;
 mod shape;
 mod types;
 
 pub use facts::ColumnFacts;
+pub use facts::OlderRows;
+pub use facts::Storage;
 pub use facts::TableFacts;
 pub use shape::Shape;
 pub use shape::ShapeColumn;

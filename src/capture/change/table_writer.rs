@@ -200,9 +200,16 @@ impl TableWriter {
         &self.row_schema
     }
 
-    /// Schema of each column, in the shape's order; `None` for a column that is left out.
-    pub fn column_schemas(&self) -> impl Iterator<Item = Option<&ConnectSchema>> {
-        self.columns.iter().map(|column| column.writer.as_ref().map(ColumnWriter::schema))
+    /// Schema of one column; `None` if it is left out.
+    pub fn column_schema(&self, place: usize) -> Option<&ConnectSchema> {
+        Some(self.columns.get(place)?.writer.as_ref()?.schema())
+    }
+
+    /// Appends the JSON of one value of a column; `false` if it cannot be written.
+    pub fn write_alone(&self, place: usize, text: &str, out: &mut Vec<u8>) -> bool {
+        let writer = self.columns.get(place).and_then(|column| column.writer.as_ref());
+        let value = TupleValue::Text(text.as_bytes());
+        writer.is_some_and(|writer| writer.write(value, out).is_ok())
     }
 
     /// How many columns a tuple must have.

@@ -98,7 +98,7 @@ pub(super) struct Encoder<'a> {
     epoch: u64,
     relations: Relations,
     types: TypeCatalog,
-    /// What the catalog said of captured tables when the session began; taken as they appear.
+    /// What the catalog said last of captured tables and of those that were described since.
     facts: HashMap<Oid, TableFacts>,
     /// Tables whose changes before a position are in the snapshot already.
     published_from: HashMap<Oid, Lsn>,
@@ -339,20 +339,27 @@ impl<'a> Encoder<'a> {
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), CaptureError> {
         // The catalog is asked even if it agreed before: a column that was dropped and added again
         // has its name and another number.
-        let known = self.facts.remove(&relation.id).filter(|facts| agrees(facts, relation));
-        let mut found = catalog_query::tables(&self.around.sql, &[relation.id])?;
+        let mut found = catalog_query::tables_since(&self.around.sql, &[relation.id], &self.facts)?;
         let found = found.remove(&relation.id);
-        if known.is_none() || found != known {
+        let before = match &found {
+            Some(found) => self.facts.insert(relation.id, found.clone()),
+            None => self.facts.get(&relation.id).cloned(),
+        };
+        let known = before.as_ref().filter(|facts| agrees(facts, relation));
+        let fresh = self.around.settings.values.fidelity == Fidelity::Exact;
+        if known.is_none() || found.as_ref() != known {
             // Debezium keeps a type as it was when it met it, an enumeration's labels too.
-            let fresh = self.around.settings.values.fidelity == Fidelity::Exact;
             let oids = relation.columns.iter().map(|column| column.type_oid);
             let oids: Vec<Oid> =
                 oids.filter(|oid| fresh || self.types.get(*oid).is_none()).collect();
             catalog_query::load_types(&self.around.sql, oids, &mut self.types)?;
         }
         // Of a table that is gone, what was known says more than nothing.
-        let facts = found.or(known);
-        let shape = Shape::of_relation(relation, facts.as_ref());
+        let facts = found.as_ref().or(known);
+        let shape = match fresh {
+            true => Shape::at_position(relation, found.as_ref(), before.as_ref()),
+            false => Shape::of_relation(relation, facts),
+        };
         let captured = self.around.settings.tables.allows(&shape.table);
         if captured && self.around.lineage.is_on() {
             self.around.lineage.table(datasets::of_relation(&shape, &self.types));
@@ -366,7 +373,7 @@ impl<'a> Encoder<'a> {
         };
         let published_from = self.published_from.get(&relation.id).copied().unwrap_or_default();
         let columns = shape.columns.len();
-        let lookup = self.repair.as_ref().and_then(|repair| repair.lookup(&shape, facts.as_ref()));
+        let lookup = self.repair.as_ref().and_then(|repair| repair.lookup(&shape, facts));
         let known = KnownRelation { columns, table, published_from, lookup };
         self.relations.insert(relation.id, known);
         Ok(())
