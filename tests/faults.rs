@@ -17,6 +17,11 @@
 
 mod run;
 
+#[path = "faults/failover.rs"]
+mod failover;
+#[path = "faults/owner.rs"]
+mod owner;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -71,6 +76,19 @@ impl<'a> Small<'a> {
         change: impl FnOnce(AgentOptions) -> AgentOptions,
     ) -> Self {
         Self::database(postgres, name);
+        Self::of_database(postgres, name, change)
+    }
+
+    /// The same with a database that is there.
+    fn of(postgres: &'a Postgres, name: &'static str) -> Self {
+        Self::of_database(postgres, name, |options| options)
+    }
+
+    fn of_database(
+        postgres: &'a Postgres,
+        name: &'static str,
+        change: impl FnOnce(AgentOptions) -> AgentOptions,
+    ) -> Self {
         let options = AgentOptions::new(&postgres.dsn(name), run::shared_kafka(), name);
         let mut small = Self { postgres, name, agent: Agent::start(change(options)) };
         small.agent.wait_streaming(run::SOON);

@@ -22,8 +22,8 @@ use crate::capture::publisher::Ack;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Receipt;
-use crate::capture::state::SlotState;
-use crate::capture::state::StateStore;
+use crate::capture::slot_record::Reached;
+use crate::capture::slot_record::SlotRecord;
 use crate::capture::state::Stored;
 use crate::lsn::Lsn;
 use crate::stop::Stop;
@@ -57,6 +57,7 @@ pub(super) struct Deliveries {
     next_range: AtomicU32,
     stored_lsn: AtomicU64,
     received_lsn: AtomicU64,
+    published_lsn: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +67,8 @@ struct Inner {
     ranges: HashMap<u32, u64>,
     /// Records that somebody waits for.
     awaited: HashSet<u32>,
-    /// What is stored with each position; absent until streaming begins.
-    slot: Option<SlotState>,
+    /// Streaming has begun: acknowledged positions are stored.
+    storing: bool,
     failure: Option<PublishError>,
     /// The loop stores what is acknowledged at once, because the end has come.
     hurry: bool,
@@ -98,12 +99,22 @@ impl Deliveries {
         self.received_lsn.fetch_max(lsn.0, Ordering::Relaxed);
     }
 
-    /// From here on positions are stored, with this record.
-    pub(super) fn start_storing(&self, slot: SlotState) {
+    /// The commit of the last transaction that was handed to the destination.
+    pub(super) fn published_lsn(&self) -> Lsn {
+        Lsn(self.published_lsn.load(Ordering::Relaxed))
+    }
+
+    /// Notes that records of the transaction with this commit are handed to the destination.
+    pub(super) fn set_published(&self, commit: Lsn) {
+        self.published_lsn.fetch_max(commit.0, Ordering::Relaxed);
+    }
+
+    /// From here on acknowledged positions are stored; this one is stored already.
+    pub(super) fn start_storing(&self, stored: Lsn) {
         let mut inner = self.lock();
-        self.stored_lsn.fetch_max(slot.lsn.0, Ordering::AcqRel);
-        inner.ledger.idle(slot.lsn);
-        inner.slot = Some(slot);
+        self.stored_lsn.fetch_max(stored.0, Ordering::AcqRel);
+        inner.ledger.idle(stored);
+        inner.storing = true;
     }
 
     /// Receipts for so many ranges, and never the same again: records of a reading that was
@@ -138,6 +149,26 @@ impl Deliveries {
         self.wait_until(go_on, |inner| !inner.awaited.contains(&number))
     }
 
+    /// Waits until a record of state is stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deliveries::wait_for`].
+    pub(super) fn wait_stored(
+        &self,
+        stored: Stored,
+        number: u32,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), PublishError> {
+        match stored {
+            Stored::Now => {
+                self.forget_awaited(number);
+                Ok(())
+            }
+            Stored::WhenAcknowledged => self.wait_for(number, go_on),
+        }
+    }
+
     /// Waits until so many records of a range are durable, as long as `go_on` gives `true`.
     ///
     /// # Errors
@@ -160,7 +191,7 @@ impl Deliveries {
         inner.hurry = true;
         loop {
             let flush = inner.ledger.flush_lsn();
-            let stored = inner.slot.is_none() || self.stored_lsn() >= flush;
+            let stored = !inner.storing || self.stored_lsn() >= flush;
             if inner.ledger.transactions() == 0 && stored {
                 return true;
             }
@@ -240,7 +271,7 @@ pub(super) struct DeliveryLoop<'a> {
     /// The destination.
     pub(super) publisher: &'a dyn Publisher,
     /// Where positions are stored.
-    pub(super) store: &'a dyn StateStore,
+    pub(super) record: &'a SlotRecord,
     /// Metrics.
     pub(super) metrics: &'a Metrics,
     /// Health.
@@ -311,7 +342,7 @@ impl DeliveryLoop<'_> {
     /// Stores the position up to which everything is acknowledged, if it has moved and it is time.
     fn store_if_due(&self, last: &mut LastStore) -> Result<Option<Pending>, PublishError> {
         let stored = self.deliveries.stored_lsn();
-        let (flush, slot) = {
+        let flush = {
             let mut inner = self.deliveries.lock();
             let flush = inner.ledger.flush_lsn();
             self.metrics.acknowledged_lsn.set(flush.0.cast_signed());
@@ -322,20 +353,24 @@ impl DeliveryLoop<'_> {
                 1..SMALL_IDLE_BYTES => SMALL_IDLE_STORE_INTERVAL,
                 _ => IDLE_STORE_INTERVAL,
             };
-            if last.at.elapsed() < interval {
+            if !inner.storing || last.at.elapsed() < interval {
                 return Ok(None);
             }
-            let Some(slot) = &mut inner.slot else { return Ok(None) };
-            slot.lsn = flush;
-            (flush, slot.clone())
+            flush
         };
-        *last = LastStore { at: Instant::now(), busy: false };
         let number = self.deliveries.new_awaited();
-        match self.store.store_slot(&slot, Receipt::Awaited(number))? {
-            Stored::WhenAcknowledged => Ok(Some(Pending { number, lsn: flush })),
-            Stored::Now => {
-                self.deliveries.lock().awaited.remove(&number);
-                self.stored(flush);
+        let reached = Reached { lsn: flush, published: self.deliveries.published_lsn() };
+        let stored = self.record.store_reached(reached, Receipt::Awaited(number))?;
+        if stored.is_some() {
+            *last = LastStore { at: Instant::now(), busy: false };
+        }
+        match stored {
+            Some(Stored::WhenAcknowledged) => Ok(Some(Pending { number, lsn: flush })),
+            now => {
+                self.deliveries.forget_awaited(number);
+                if now.is_some() {
+                    self.stored(flush);
+                }
                 Ok(None)
             }
         }

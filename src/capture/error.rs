@@ -35,6 +35,11 @@ pub enum CaptureError {
         /// What is wrong.
         error: ValueError,
     },
+    /// What this process has in memory does not belong to the slot's history any more.
+    Outdated {
+        /// Why.
+        reason: String,
+    },
     /// A thread of ours ended without a word.
     Lost {
         /// Which.
@@ -80,6 +85,7 @@ impl CaptureError {
             CaptureError::Decode(_)
             | CaptureError::OutOfStep { .. }
             | CaptureError::Value { .. }
+            | CaptureError::Outdated { .. }
             | CaptureError::Lost { .. } => None,
         }
     }
@@ -90,6 +96,7 @@ impl CaptureError {
             CaptureError::Source(error) => source_disposition(error),
             CaptureError::Publish(error) => publish_disposition(error),
             CaptureError::Decode(_) => Disposition::Reconnect,
+            CaptureError::Outdated { .. } => Disposition::Restart,
             CaptureError::OutOfStep { .. } | CaptureError::Lost { .. } => Disposition::Bug,
             CaptureError::Value { .. } => Disposition::Halt {
                 hint: "choose a mode whose schema can hold the value \
@@ -148,6 +155,9 @@ impl fmt::Display for CaptureError {
                 "column \"{column}\" (type {type_oid}) of table {table} at position {position} \
                  cannot be written: {error}"
             ),
+            CaptureError::Outdated { reason } => {
+                write!(formatter, "everything in flight is given up: {reason}")
+            }
             CaptureError::Lost { thread } => write!(formatter, "the {thread} thread ended early"),
         }
     }

@@ -21,6 +21,8 @@ mod replica_identity;
 mod resume;
 mod session;
 mod settings;
+mod slot_owner;
+mod slot_record;
 mod status;
 mod stream_loop;
 mod supervisor;

@@ -22,6 +22,7 @@ use crate::capture::publisher::Publisher;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::Destination;
 use crate::capture::settings::Reached;
+use crate::capture::slot_record::SlotRecord;
 use crate::capture::state::FileStore;
 use crate::capture::state::StateStore;
 use crate::capture::state::TopicStore;
@@ -40,8 +41,10 @@ pub(super) struct Pipeline {
     pub(super) publisher: Arc<dyn Publisher>,
     /// The ledger.
     pub(super) deliveries: Arc<Deliveries>,
-    /// Stored state.
+    /// Where state is stored, for who removes it.
     pub(super) store: Arc<dyn StateStore>,
+    /// What is stored of the slot, and who changes it.
+    pub(super) record: Arc<SlotRecord>,
     /// Makes tables ready.
     pub(super) tables: Tables,
     resume: Mutex<Option<Resume>>,
@@ -73,6 +76,7 @@ impl Pipeline {
     ) -> Result<Self, CaptureError> {
         let (publisher, store) = reach(settings, runtime, metrics)?;
         let deliveries = Arc::new(Deliveries::default());
+        let record = Arc::new(SlotRecord::new(Arc::clone(&store)));
         let tables = Tables::new(
             Arc::clone(settings),
             Arc::clone(&publisher),
@@ -83,13 +87,13 @@ impl Pipeline {
         let stop = Stop::default();
         let thread = {
             let (publisher, deliveries) = (Arc::clone(&publisher), Arc::clone(&deliveries));
-            let (store, stop) = (Arc::clone(&store), stop.clone());
+            let (record, stop) = (Arc::clone(&record), stop.clone());
             let (metrics, health) = (metrics.clone(), health.clone());
             std::thread::spawn(move || {
                 DeliveryLoop {
                     deliveries: &deliveries,
                     publisher: &*publisher,
-                    store: &*store,
+                    record: &record,
                     metrics: &metrics,
                     health: &health,
                     stop: &stop,
@@ -102,6 +106,7 @@ impl Pipeline {
             publisher,
             deliveries,
             store,
+            record,
             tables,
             resume: Mutex::new(None),
             stop,

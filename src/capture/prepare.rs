@@ -98,17 +98,6 @@ pub(super) struct Captured {
     pub(super) tables: Vec<(PublishedTable, TableFacts)>,
 }
 
-impl Captured {
-    /// What decides, beside the tables, which changes are sent.
-    pub(super) fn order_options(&self, settings: &CaptureSettings) -> String {
-        let mut options = self.publication.options();
-        for (name, value) in &settings.slot_options.stream_params {
-            options.push_str(&format!(";{name}={value}"));
-        }
-        options
-    }
-}
-
 /// Makes sure of the publication and gives what it publishes.
 ///
 /// # Errors

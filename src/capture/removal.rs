@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 
 use crate::capture::CaptureError;
 use crate::capture::pipeline::Pipeline;
-use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication;
 use crate::capture::postgres::publication::Publication;
@@ -16,9 +15,9 @@ use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::Slot;
 use crate::capture::publisher::Receipt;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::slot_owner;
 use crate::capture::state::SlotState;
 use crate::capture::state::State;
-use crate::capture::state::Stored;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 
@@ -43,8 +42,9 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
     let sql = Sql::open(&settings.source, runtime)?;
     let slot = slot::find_slot(&sql, &settings.slot)?;
     if slot.as_ref().is_some_and(|slot| slot.active) {
-        return Err(in_use(&sql, &settings)?.into());
+        return Err(slot_owner::slot_in_use(&sql, &settings)?.into());
     }
+    slot_owner::take(&sql, &settings)?;
     // Nothing is sent that bears the id of a run.
     let (metrics, health) = (Metrics::default(), Health::default());
     let pipeline = Pipeline::connect(&settings, runtime, &metrics, &health, "")?;
@@ -52,14 +52,6 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
     let publication = publication::find_publication(&sql, &settings.publication)?;
     let tables = publication::published_tables(&sql, &settings.publication, false)?.len();
     Ok(Belongings { settings, sql, slot, publication, tables, pipeline, state })
-}
-
-/// Who has to be stopped first.
-fn in_use(sql: &Sql, settings: &CaptureSettings) -> Result<SourceError, SourceError> {
-    let holder = slot::slot_holder(sql, &settings.slot, &settings.source.application_name)?;
-    let (holder, ours) =
-        holder.unwrap_or_else(|| ("a process that has just gone".to_owned(), false));
-    Ok(SourceError::SlotInUse { slot: settings.slot.clone(), holder, ours })
 }
 
 impl Belongings {
@@ -96,10 +88,8 @@ impl Belongings {
         if let Some(state) = &self.state.clone().or_else(lost) {
             let deliveries = &self.pipeline.deliveries;
             let number = deliveries.new_awaited();
-            match self.pipeline.store.forget(state, Receipt::Awaited(number))? {
-                Stored::Now => deliveries.forget_awaited(number),
-                Stored::WhenAcknowledged => deliveries.wait_for(number, &|| true)?,
-            }
+            let stored = self.pipeline.store.forget(state, Receipt::Awaited(number))?;
+            deliveries.wait_stored(stored, number, &|| true)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! **A gap is never silent**: what does not fit is a definite error that says how to start over.
 
+use crate::capture::CaptureError;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::slot;
@@ -9,6 +10,7 @@ use crate::capture::postgres::slot::Slot;
 use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare::Captured;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::lsn::Lsn;
 
@@ -125,23 +127,20 @@ pub(super) fn check_slot(
     }
 }
 
-/// Compares who the server is with what is stored.
+/// Compares who the server is with what is stored, and takes the state over into the server's
+/// timeline.
 ///
 /// # Errors
 ///
-/// Another system, or a timeline that left ours before the stored position.
+/// Another system, or a timeline that lacks what was published.
 pub(super) fn check_identity(
     connection: &mut Connection,
     settings: &CaptureSettings,
     identity: &SystemIdentity,
-    state: &State,
+    state: &mut State,
 ) -> Result<(), SourceError> {
-    let stored = &state.slot;
-    let hint = format!(
-        "connect to the right server, or start over with a new read of all tables: cdc-agent drop \
-         --slot {}, then start again",
-        settings.slot
-    );
+    let stored = &mut state.slot;
+    let hint = start_over_hint(settings, "connect to the right server, or start over");
     if stored.system_identifier != identity.system_identifier {
         return Err(SourceError::configuration(
             format!(
@@ -154,23 +153,8 @@ pub(super) fn check_identity(
     }
     if stored.timeline != identity.timeline {
         let history = slot::timeline_history(connection, identity.timeline)?;
-        let left = history.iter().find(|(timeline, _)| *timeline == stored.timeline);
-        let diverged = left.is_none_or(|(_, end)| *end < stored.lsn);
-        if diverged {
-            return Err(SourceError::configuration(
-                format!(
-                    "the server is on timeline {}, which left timeline {} before the stored \
-                     position {}: it lacks changes that were published",
-                    identity.timeline, stored.timeline, stored.lsn
-                ),
-                hint,
-            ));
-        }
-        tracing::info!(
-            from = stored.timeline,
-            to = identity.timeline,
-            "the server has changed its timeline after the stored position"
-        );
+        change_timeline(stored, identity.timeline, &history)
+            .map_err(|message| SourceError::configuration(message, hint.clone()))?;
     }
     if identity.wal_lsn < stored.lsn {
         return Err(SourceError::configuration(
@@ -185,11 +169,76 @@ pub(super) fn check_identity(
     Ok(())
 }
 
+/// Takes a record over into another timeline, which shares the WAL of the record's own up to where
+/// it left it. What was confirmed beyond that without anything of it having been published is
+/// streamed from there.
+fn change_timeline(
+    stored: &mut SlotState,
+    timeline: u32,
+    history: &[(u32, Lsn)],
+) -> Result<(), String> {
+    let left = history.iter().find(|(known, _)| *known == stored.timeline).map(|(_, end)| *end);
+    let Some(end) = left else {
+        return Err(format!(
+            "the server is on timeline {timeline}, whose history does not hold timeline {} of the \
+             stored position {}: it lacks changes that were published",
+            stored.timeline, stored.lsn
+        ));
+    };
+    // A commit begins before the end of what both timelines share, or it is not shared.
+    if stored.published >= end {
+        return Err(format!(
+            "the server is on timeline {timeline}, which left timeline {} at {end}, before {}, the \
+             last commit that was published: it lacks changes that were published",
+            stored.timeline, stored.published
+        ));
+    }
+    tracing::info!(
+        from = stored.timeline, to = timeline, switched_at = %end, stored = %stored.lsn,
+        "the server has changed its timeline and has everything that was published"
+    );
+    stored.timeline = timeline;
+    stored.lsn = stored.lsn.min(end);
+    Ok(())
+}
+
+fn start_over_hint(settings: &CaptureSettings, first: &str) -> String {
+    format!(
+        "{first} with a new read of all tables: cdc-agent drop --slot {}, then start again",
+        settings.slot
+    )
+}
+
+/// Looks at the slot once more when its stream is about to begin: the server skips what lies before
+/// the slot's position without a word.
+///
+/// # Errors
+///
+/// [`CaptureError::Outdated`] if the slot is gone or was moved since the session began.
+pub(super) fn check_still_there(
+    name: &str,
+    slot: Option<&Slot>,
+    start: Lsn,
+) -> Result<(), CaptureError> {
+    let confirmed = slot.map(|slot| slot.confirmed_flush_lsn.unwrap_or_default());
+    if confirmed.is_some_and(|confirmed| confirmed <= start) {
+        return Ok(());
+    }
+    let found = confirmed.map_or("gone".to_owned(), |confirmed| format!("at {confirmed}"));
+    Err(CaptureError::Outdated {
+        reason: format!(
+            "slot \"{name}\" is {found}, and its stream was to begin at {start}: it was dropped, \
+             re-created or moved while the session began"
+        ),
+    })
+}
+
 /// Compares the publication with what is stored.
 ///
 /// # Errors
 ///
-/// It was dropped and created again, or its options changed while changes were unconfirmed.
+/// It was dropped and created again, or options that decide positions changed while changes were
+/// unconfirmed.
 pub(super) fn check_publication(
     settings: &CaptureSettings,
     captured: &Captured,
@@ -198,11 +247,8 @@ pub(super) fn check_publication(
 ) -> Result<(), SourceError> {
     let stored = &state.slot;
     let publication = &captured.publication;
-    let options = captured.order_options(settings);
-    let hint = format!(
-        "start over with a new read of all tables: cdc-agent drop --slot {}, then start again",
-        settings.slot
-    );
+    let options = order_options(settings);
+    let hint = start_over_hint(settings, "start over");
     if stored.publication != settings.publication || stored.publication_oid != publication.oid.0 {
         return Err(SourceError::configuration(
             format!(
@@ -213,18 +259,78 @@ pub(super) fn check_publication(
             hint,
         ));
     }
-    if stored.order_options != options {
+    if order_options_of(&stored.order_options) != options {
         let clean = slot.confirmed_flush_lsn == Some(stored.lsn);
         if !clean {
             return Err(SourceError::configuration(
                 format!(
-                    "the options of publication \"{}\" changed from {} to {} while changes were \
+                    "slot.stream.params changed from \"{}\" to \"{options}\" while changes were \
                      unconfirmed, which would give them other positions",
-                    settings.publication, stored.order_options, options
+                    order_options_of(&stored.order_options)
                 ),
-                "put the options back, let the agent catch up and stop it, then change them",
+                "put slot.stream.params back, let the agent catch up and stop it, then change them",
             ));
         }
     }
     Ok(())
+}
+
+/// What decides, beside the tables, which changes are sent.
+pub(super) fn order_options(settings: &CaptureSettings) -> String {
+    let options = settings.slot_options.stream_params.iter();
+    options.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(";")
+}
+
+/// What of stored options decides positions. The publication's own are the server's to apply: it
+/// decodes each change by the catalog of its place in the WAL.
+fn order_options_of(stored: &str) -> String {
+    let decided_by_wal = ["publish=", "publish_via_partition_root=", "for_all_tables="];
+    let own = |option: &&str| !decided_by_wal.iter().any(|name| option.starts_with(name));
+    stored.split(';').filter(own).collect::<Vec<_>>().join(";")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(lsn: u64, published: u64) -> SlotState {
+        let (lsn, published) = (Lsn(lsn), Lsn(published));
+        SlotState { timeline: 1, lsn, published, ..SlotState::default() }
+    }
+
+    #[test]
+    fn a_timeline_that_left_after_the_last_published_commit_is_taken_over() {
+        let history = [(1, Lsn(100)), (2, Lsn(200))];
+        for (lsn, expected) in [(90, 90), (100, 100), (150, 100)] {
+            let mut slot = stored(lsn, 80);
+            assert_eq!(change_timeline(&mut slot, 3, &history), Ok(()));
+            assert_eq!((slot.timeline, slot.lsn), (3, Lsn(expected)));
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_lacks_a_published_commit_is_refused() {
+        let mut slot = stored(90, 100);
+        let error = change_timeline(&mut slot, 2, &[(1, Lsn(100))]).unwrap_err();
+        assert!(error.contains("which left timeline 1 at 0/64, before 0/64"), "{error}");
+        assert_eq!(slot, stored(90, 100), "nothing is taken over");
+        let error = change_timeline(&mut stored(90, 0), 3, &[(2, Lsn(100))]).unwrap_err();
+        assert!(error.contains("does not hold timeline 1"), "{error}");
+    }
+
+    #[test]
+    fn a_slot_that_was_moved_before_its_stream_began_is_noticed() {
+        let slot = |lsn| Slot { confirmed_flush_lsn: Some(Lsn(lsn)), ..Slot::default() };
+        assert!(check_still_there("s", Some(&slot(10)), Lsn(10)).is_ok());
+        assert!(check_still_there("s", Some(&slot(11)), Lsn(10)).is_err());
+        assert!(check_still_there("s", None, Lsn(10)).is_err());
+    }
+
+    #[test]
+    fn options_of_the_publication_decide_no_position() {
+        let stored = "publish=insert,update;publish_via_partition_root=true;for_all_tables=false";
+        assert_eq!(order_options_of(stored), "");
+        assert_eq!(order_options_of(&format!("{stored};origin=none")), "origin=none");
+        assert_eq!(order_options_of("origin=none"), "origin=none");
+    }
 }

@@ -30,13 +30,17 @@ use crate::capture::postgres::replication;
 use crate::capture::postgres::replication::ReplicationStream;
 use crate::capture::postgres::replication::StartOptions;
 use crate::capture::postgres::slot;
+use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
+use crate::capture::publisher::Receipt;
 use crate::capture::read;
 use crate::capture::resume;
 use crate::capture::resume::Start;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::SnapshotMode;
+use crate::capture::slot_owner;
+use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::capture::status::Status;
 use crate::capture::stream_loop::ChunkQueue;
@@ -94,6 +98,8 @@ impl Session<'_> {
     fn run_with(&self, sql: Sql) -> Result<(), CaptureError> {
         self.status.set_sql(Some(sql.clone()));
         prepare::check_server(&sql, self.settings)?;
+        // Before anything is looked at: whoever owns the slot changes it and what is stored of it.
+        slot_owner::take(&sql, self.settings)?;
         let mut connection = Connection::open(&self.settings.source, Purpose::Replication)?;
         let closer = connection.closer()?;
         // The server shuts down only when its walsenders are gone, and a walsender goes only when
@@ -103,14 +109,14 @@ impl Session<'_> {
         if let Some(slot) = &slot {
             resume::check_kind(self.settings, slot)?;
             if slot.active {
-                return Err(self.slot_in_use(&sql)?.into());
+                return Err(slot_owner::slot_in_use(&sql, self.settings)?.into());
             }
         }
         // After the slot: whoever confirms stores before, so that what is stored is never behind.
         let (mut state, first_epoch) = self.load_state()?;
         let identity = slot::identify_system(&mut connection)?;
-        if let Some(state) = &state {
-            resume::check_identity(&mut connection, self.settings, &identity, state)?;
+        if let Some(state) = &mut state {
+            self.check_identity(&mut connection, &identity, state)?;
         }
         let start = resume::check_slot(self.settings, slot.as_ref(), state.as_ref())?;
         let over = matches!(start, Start::Over { .. });
@@ -119,8 +125,9 @@ impl Session<'_> {
             self.require_publication(&sql)?;
         }
         let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
-        if let (Some(slot), Some(state), false) = (&slot, &state, over) {
+        if let (Some(slot), Some(state), false) = (&slot, &mut state, over) {
             resume::check_publication(self.settings, &captured, slot, state)?;
+            state.slot.order_options = resume::order_options(self.settings);
         }
         self.tell_connected(&sql, &connection, &captured);
         let notifier = Notifier::new(self.settings, self.pipeline, self.stop)?;
@@ -149,7 +156,54 @@ impl Session<'_> {
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stop.wait(self.settings.snapshot.streaming_delay);
+        self.claim(&sql, &mut state, resume.lsn)?;
         self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+    }
+
+    /// Whether the server still has everything that was published. Positions in memory belong to a
+    /// timeline: when it changes, everything begins again at what is stored.
+    fn check_identity(
+        &self,
+        connection: &mut Connection,
+        identity: &SystemIdentity,
+        state: &mut State,
+    ) -> Result<(), CaptureError> {
+        let before = self.pipeline.record.own_timeline().filter(|own| *own != identity.timeline);
+        if before.is_some() {
+            // The next process has to know it, too.
+            let published = self.pipeline.deliveries.published_lsn();
+            state.slot.published = state.slot.published.max(published);
+            self.store_slot(&mut state.slot)?;
+        }
+        resume::check_identity(connection, self.settings, identity, state)?;
+        match before {
+            None => Ok(()),
+            Some(before) => Err(CaptureError::Outdated {
+                reason: format!(
+                    "the server is on timeline {}, and what is in flight was received on timeline \
+                     {before}",
+                    identity.timeline
+                ),
+            }),
+        }
+    }
+
+    /// Stores what this session has accepted, before anything is streamed, and makes sure of the
+    /// slot once more.
+    fn claim(&self, sql: &Sql, state: &mut State, start: Lsn) -> Result<(), CaptureError> {
+        if self.pipeline.record.differs(&state.slot) {
+            self.store_slot(&mut state.slot)?;
+        }
+        let slot = slot::find_slot(sql, &self.settings.slot)?;
+        resume::check_still_there(&self.settings.slot, slot.as_ref(), start)
+    }
+
+    /// Stores the slot's record and waits until it is stored.
+    pub(super) fn store_slot(&self, slot: &mut SlotState) -> Result<(), CaptureError> {
+        let (record, deliveries) = (&self.pipeline.record, &self.pipeline.deliveries);
+        let number = deliveries.new_awaited();
+        let stored = record.store_slot(slot, Receipt::Awaited(number))?;
+        Ok(deliveries.wait_stored(stored, number, &|| !self.stop.is_requested())?)
     }
 
     /// Tells the log, and lineage all tables: they may have changed since the last connection.
@@ -171,7 +225,7 @@ impl Session<'_> {
 
     /// What is stored, and the epoch of a first read: above what was dropped before.
     fn load_state(&self) -> Result<(Option<State>, u64), CaptureError> {
-        Ok(match self.pipeline.store.load()? {
+        Ok(match self.pipeline.record.load()? {
             Some(state) if state.slot.dropped => (None, state.slot.epoch + 1),
             state => (state, 1),
         })
@@ -232,15 +286,6 @@ impl Session<'_> {
         .into())
     }
 
-    /// Who holds the slot.
-    fn slot_in_use(&self, sql: &Sql) -> Result<SourceError, SourceError> {
-        let name = &self.settings.slot;
-        let application = &self.settings.source.application_name;
-        let (holder, ours) = slot::slot_holder(sql, name, application)?
-            .unwrap_or_else(|| ("a process that has just gone".to_owned(), true));
-        Ok(SourceError::SlotInUse { slot: name.clone(), holder, ours })
-    }
-
     /// Streams until the connection ends or we are asked to stop.
     fn stream(
         &self,
@@ -256,7 +301,7 @@ impl Session<'_> {
             protocol: replication::highest_protocol(connection.server_version()),
             extra: self.settings.slot_options.stream_params.clone(),
         };
-        self.pipeline.deliveries.start_storing(state.slot.clone());
+        self.pipeline.deliveries.start_storing(state.slot.lsn);
         let mut encoder = self.encoder(sql, captured, state, resume.lsn)?;
         encoder.set_last_commit(resume.last_commit);
         encoder.repair_with(repair);
@@ -300,7 +345,7 @@ impl Session<'_> {
     fn start_refused(&self, sql: &Sql, error: SourceError) -> SourceError {
         match &error {
             SourceError::Server { error: server, .. } if server.sqlstate == "55006" => {
-                self.slot_in_use(sql).unwrap_or(error)
+                slot_owner::slot_in_use(sql, self.settings).unwrap_or(error)
             }
             SourceError::Server { error: server, .. }
                 if matches!(server.sqlstate.as_str(), "55000" | "58P01" | "42704") =>

@@ -235,7 +235,7 @@ fn kind(error: &CaptureError) -> &'static str {
         CaptureError::Publish(_) => "destination",
         CaptureError::Decode(_) | CaptureError::OutOfStep { .. } => "stream",
         CaptureError::Value { .. } => "value",
-        CaptureError::Lost { .. } => "internal",
+        CaptureError::Outdated { .. } | CaptureError::Lost { .. } => "internal",
     }
 }
 

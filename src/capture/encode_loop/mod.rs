@@ -267,6 +267,9 @@ impl<'a> Encoder<'a> {
         if self.records.is_empty() {
             return Ok(());
         }
+        if let Some(last) = self.records.iter().rev().find_map(|record| record.position) {
+            self.around.deliveries.set_published(last.commit_lsn);
+        }
         let batch = Batch { bytes: &self.output.bytes, records: &self.records };
         let sent = self.around.publisher.send(batch, &|| self.around.go_on());
         self.output.bytes.clear();

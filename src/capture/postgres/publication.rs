@@ -27,18 +27,6 @@ pub struct Publication {
     pub created_for: Option<String>,
 }
 
-impl Publication {
-    /// Its options in one line: what, beside the tables, decides which changes are sent.
-    pub fn options(&self) -> String {
-        format!(
-            "publish={};publish_via_partition_root={};for_all_tables={}",
-            self.operations.join(","),
-            self.via_root,
-            self.all_tables
-        )
-    }
-}
-
 /// The publication of that name, if there is one.
 ///
 /// # Errors

@@ -79,6 +79,46 @@ pub fn find_slot(sql: &Sql, name: &str) -> Result<Option<Slot>, SourceError> {
     Ok(rows.first().map(slot_from_row))
 }
 
+/// First key of the advisory locks on slots: `cdcA`. The second one is a hash of the slot's name.
+const LOCK_CLASS: i32 = 0x6364_6341;
+
+/// Takes the advisory lock on a slot's name for this session; gives whether nobody else holds it.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn try_lock(sql: &Sql, name: &str) -> Result<bool, SourceError> {
+    let row =
+        sql.query_one("SELECT pg_try_advisory_lock($1, hashtext($2))", &[&LOCK_CLASS, &name])?;
+    Ok(row.get(0))
+}
+
+/// Who holds the advisory lock on a slot's name; see [`slot_holder`].
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn lock_holder(
+    sql: &Sql,
+    name: &str,
+    application_name: &str,
+) -> Result<Option<(String, bool)>, SourceError> {
+    let rows = sql.query(
+        &format!(
+            "SELECT l.pid, {HOLDER} FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND l.classid::int8 = $1::int4 AND l.objid::int8 = hashtext($2)::int8 & 4294967295"
+        ),
+        &[&LOCK_CLASS, &name],
+    )?;
+    Ok(rows.first().map(|row| holder(row, application_name)))
+}
+
+/// What is said of the session `a` that holds something.
+const HOLDER: &str = "a.application_name, coalesce(host(a.client_addr), 'a local socket'), \
+    a.usename::text, (extract(epoch FROM clock_timestamp() - a.backend_start))::int8";
+
 /// Who holds a slot, for people: process, application, address, since when; and whether it bears
 /// this application name.
 ///
@@ -91,28 +131,31 @@ pub fn slot_holder(
     application_name: &str,
 ) -> Result<Option<(String, bool)>, SourceError> {
     let rows = sql.query(
-        "SELECT s.active_pid, a.application_name, coalesce(host(a.client_addr), 'a local socket'), \
-         a.usename::text, (extract(epoch FROM clock_timestamp() - a.backend_start))::int8 \
-         FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
-         WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL",
+        &format!(
+            "SELECT s.active_pid, {HOLDER} \
+             FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
+             WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL"
+        ),
         &[&name],
     )?;
-    Ok(rows.first().map(|row| {
-        let pid: i32 = row.get(0);
-        let application: Option<String> = row.get(1);
-        let address: Option<String> = row.get(2);
-        let user: Option<String> = row.get(3);
-        let seconds: Option<i64> = row.get(4);
-        let ours = application.as_deref() == Some(application_name);
-        let text = format!(
-            "process {pid} (application \"{}\", role \"{}\", from {}, for {} s)",
-            application.unwrap_or_default(),
-            user.unwrap_or_default(),
-            address.unwrap_or_default(),
-            seconds.unwrap_or_default()
-        );
-        (text, ours)
-    }))
+    Ok(rows.first().map(|row| holder(row, application_name)))
+}
+
+fn holder(row: &tokio_postgres::Row, application_name: &str) -> (String, bool) {
+    let pid: i32 = row.get(0);
+    let application: Option<String> = row.get(1);
+    let address: Option<String> = row.get(2);
+    let user: Option<String> = row.get(3);
+    let seconds: Option<i64> = row.get(4);
+    let ours = application.as_deref() == Some(application_name);
+    let text = format!(
+        "process {pid} (application \"{}\", role \"{}\", from {}, for {} s)",
+        application.unwrap_or_default(),
+        user.unwrap_or_default(),
+        address.unwrap_or_default(),
+        seconds.unwrap_or_default()
+    );
+    (text, ours)
 }
 
 /// What creating a slot gives.

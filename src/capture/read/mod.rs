@@ -25,6 +25,7 @@ use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
+use crate::capture::resume;
 use crate::capture::resume::Start;
 use crate::capture::session::Session;
 use crate::capture::settings::RowCountOrder;
@@ -119,7 +120,7 @@ impl Reader<'_> {
             self.session.pipeline.tables.prepare_topics(shapes)?;
         }
         let mut new = State { slot: self.slot_state(epoch), ..State::default() };
-        self.store_slot(&new.slot)?;
+        self.store_slot(&mut new.slot)?;
         let (created, parent) = self.create_sound_slot(connection)?;
         tracing::info!(
             slot = self.session.settings.slot, consistent_point = %created.consistent_point,
@@ -314,11 +315,10 @@ impl Reader<'_> {
             epoch,
             publication: settings.publication.clone(),
             publication_oid: self.captured.publication.oid.0,
-            order_options: self.captured.order_options(settings),
+            order_options: resume::order_options(settings),
             read_attempts: 0,
             complete: false,
-            dropped: false,
-            lsn: Lsn::ZERO,
+            ..SlotState::default()
         }
     }
 
@@ -367,7 +367,9 @@ impl Reader<'_> {
     ) -> Result<(), CaptureError> {
         let session = &self.session;
         state.slot.read_attempts += 1;
-        self.store_slot(&state.slot)?;
+        // Whatever the snapshot shows committed before its point.
+        state.slot.published = state.slot.published.max(Lsn(point.0.saturating_sub(1)));
+        self.store_slot(&mut state.slot)?;
         for (table, facts) in tables {
             let known = state.tables.entry(table.name.clone()).or_default();
             known.oid = table.oid.0;

@@ -7,7 +7,6 @@ use crate::capture::read::Table;
 use crate::capture::snapshot::PlannedTable;
 use crate::capture::state::SlotState;
 use crate::capture::state::State;
-use crate::capture::state::Stored;
 use crate::capture::state::TableState;
 use crate::lsn::Lsn;
 use crate::table::TableName;
@@ -59,18 +58,15 @@ impl Reader<'_> {
     pub(super) fn complete(&self, state: &mut State, lsn: Lsn) -> Result<(), CaptureError> {
         state.slot.complete = true;
         state.slot.lsn = lsn;
-        self.store_slot(&state.slot)
+        self.store_slot(&mut state.slot)
     }
 
     pub(super) fn goes_on(&self) -> bool {
         !self.session.stop.is_requested()
     }
 
-    pub(super) fn store_slot(&self, slot: &SlotState) -> Result<(), CaptureError> {
-        let pipeline = self.session.pipeline;
-        let number = pipeline.deliveries.new_awaited();
-        let stored = pipeline.store.store_slot(slot, Receipt::Awaited(number))?;
-        self.wait(stored, number, &|| self.goes_on())
+    pub(super) fn store_slot(&self, slot: &mut SlotState) -> Result<(), CaptureError> {
+        self.session.store_slot(slot)
     }
 
     pub(super) fn store_table(
@@ -81,22 +77,7 @@ impl Reader<'_> {
     ) -> Result<(), CaptureError> {
         let pipeline = self.session.pipeline;
         let number = pipeline.deliveries.new_awaited();
-        let stored = pipeline.store.store_table(name, table, Receipt::Awaited(number))?;
-        self.wait(stored, number, go_on)
-    }
-
-    fn wait(
-        &self,
-        stored: Stored,
-        number: u32,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(), CaptureError> {
-        match stored {
-            Stored::Now => self.session.pipeline.deliveries.forget_awaited(number),
-            Stored::WhenAcknowledged => {
-                self.session.pipeline.deliveries.wait_for(number, go_on)?;
-            }
-        }
-        Ok(())
+        let stored = pipeline.record.store_table(name, table, Receipt::Awaited(number))?;
+        Ok(pipeline.deliveries.wait_stored(stored, number, go_on)?)
     }
 }

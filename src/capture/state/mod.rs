@@ -66,9 +66,27 @@ pub struct SlotState {
     /// Everything before it is acknowledged; nothing after it has been confirmed.
     #[serde(with = "lsn_text")]
     pub lsn: Lsn,
+    /// Commit of the last transaction that was handed to the destination, or the end of the WAL
+    /// that a snapshot shows: a server whose history lacks it lacks what consumers have.
+    #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
+    pub published: Lsn,
+    /// Which run of the agent wrote this record: another one has owned the slot since.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub writer: String,
 }
 
 impl SlotState {
+    /// Takes over how far an earlier version of this record had come: in one epoch and timeline no
+    /// position goes back.
+    pub fn take_over_progress(&mut self, earlier: &SlotState) {
+        if self.epoch == earlier.epoch {
+            self.published = self.published.max(earlier.published);
+            if self.timeline == earlier.timeline {
+                self.lsn = self.lsn.max(earlier.lsn);
+            }
+        }
+    }
+
     /// What remains when the slot is dropped.
     #[must_use]
     pub fn after_drop(&self) -> Self {

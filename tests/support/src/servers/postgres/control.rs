@@ -53,6 +53,41 @@ impl Postgres {
         self.launch();
     }
 
+    /// A standby with a copy of this server's data, replication slots included. This server has to
+    /// be stopped; when it is started again the standby follows it.
+    ///
+    /// # Panics
+    ///
+    /// If this server runs, or the standby does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        assert!(self.daemon.is_none(), "the data of a server that runs cannot be copied");
+        let dir = process::scratch_dir(&format!("standby-{}", self.options.version));
+        self.user.own(dir.path());
+        let mut standby = Self {
+            options: self.options.clone(),
+            bin: self.bin.clone(),
+            user: self.user,
+            dir,
+            port: process::free_port(),
+            certificates: None,
+            daemon: None,
+        };
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(self.data_dir()).arg(standby.dir.path());
+        assert!(copy.status().is_ok_and(|status| status.success()), "the data is not copied");
+        let primary =
+            format!("primary_conninfo = 'host=127.0.0.1 port={} user=postgres'", self.port);
+        let conf = standby.data_dir().join("postgresql.auto.conf");
+        let before = fs::read_to_string(&conf).unwrap_or_default();
+        fs::write(conf, format!("{before}{primary}\n")).expect("we can write it");
+        let signal = standby.data_dir().join("standby.signal");
+        fs::write(&signal, "").expect("we can write it");
+        standby.user.own(&signal);
+        standby.launch();
+        standby
+    }
+
     /// A fast shutdown, as `pg_ctl -m fast stop`: gives the time it took.
     ///
     /// # Errors
