@@ -99,6 +99,7 @@ impl From<ApplyError> for Failure {
             | ApplyError::Permission { .. } => Status::NoPermission,
             ApplyError::Warehouse(
                 WarehouseError::Unreachable { .. }
+                | WarehouseError::Locked { .. }
                 | WarehouseError::Conflict { .. }
                 | WarehouseError::Fenced { .. },
             )
@@ -108,7 +109,11 @@ impl From<ApplyError> for Failure {
             | ApplyError::Configuration { .. } => Status::Config,
         };
         let hint = match status {
-            Status::Unavailable if error.hint().is_empty() => "try again".to_owned(),
+            Status::Unavailable if error.hint().is_empty() => {
+                "check that it runs and can be reached from here; a start waits \
+                 startup.timeout.ms for it"
+                    .to_owned()
+            }
             _ => error.hint(),
         };
         Failure { status, message: error.to_string(), hint }

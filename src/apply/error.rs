@@ -63,9 +63,24 @@ impl ApplyError {
             ApplyError::Unreachable { .. }
                 | ApplyError::Warehouse(
                     WarehouseError::Unreachable { .. }
+                        | WarehouseError::Locked { .. }
                         | WarehouseError::Conflict { .. }
                         | WarehouseError::Fenced { .. }
                 )
+        )
+    }
+}
+
+impl ApplyError {
+    /// Whether the warehouse did not take what it was given, and nothing else is wrong.
+    pub fn is_of_the_warehouse(&self) -> bool {
+        matches!(
+            self,
+            ApplyError::Warehouse(
+                WarehouseError::Unreachable { .. }
+                    | WarehouseError::Locked { .. }
+                    | WarehouseError::Conflict { .. }
+            )
         )
     }
 }

@@ -10,6 +10,7 @@ pub mod applier;
 pub mod batch_loop;
 mod progress_line;
 pub mod replay;
+mod retries;
 pub mod settings;
 pub mod tables_shown;
 pub mod error;
@@ -27,6 +28,7 @@ use crate::apply::consumer::Consumer;
 use crate::apply::consumer::ConsumerSettings;
 use crate::apply::consumer::TopicSchemas;
 use crate::apply::error::ApplyError;
+use crate::apply::retries::Retries;
 use crate::apply::settings::ApplySettings;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::Warehouse;
@@ -35,9 +37,8 @@ use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::SinkMetrics;
 
-/// First and longest pause between attempts.
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// How long one wait within a pause lasts.
+const WAIT: Duration = Duration::from_millis(20);
 
 /// Opens the warehouse; called again after it was lost.
 pub type OpenWarehouse = Arc<dyn Fn() -> Result<Box<dyn Warehouse>, WarehouseError> + Send + Sync>;
@@ -77,51 +78,112 @@ pub struct Job {
 pub fn run(job: &Job, process: &Process) -> Result<Ended, ApplyError> {
     let seen = process.clone();
     std::thread::spawn(move || progress_line::show(&seen));
-    let began = Instant::now();
-    let mut pause = PAUSE_FIRST;
-    let mut reached = false;
+    let mut retries = Retries::new(job.startup);
+    let mut consumer = None;
+    let mut refused = None;
     while !process.stop.is_requested() {
-        let error = match attempt(job, process, &mut reached) {
+        retries.begin();
+        let error = match attempt(job, process, (&mut consumer, &refused), &mut retries) {
             Ok(ended) => return Ok(ended),
             Err(error) => error,
         };
-        if !error.is_passing() || (!reached && began.elapsed() + pause > job.startup) {
+        process.health.turn("batches");
+        if !error.is_passing() {
             return Err(error);
         }
-        if reached {
-            reached = false;
-            pause = PAUSE_FIRST;
+        let Some(pause) = retries.pause(&error) else { return Err(error) };
+        note_outage(&error, process);
+        if error.is_of_the_warehouse() {
+            refused = Some(error.to_string());
+        } else {
+            // The group is joined anew.
+            consumer = None;
         }
-        let kind = match &error {
-            ApplyError::Warehouse(WarehouseError::Fenced { .. }) => "fenced",
-            ApplyError::Warehouse(_) => "warehouse",
-            _ => "kafka",
-        };
-        process.metrics.retries.with_label_values(&[kind]).inc();
-        process.health.set_ready("warehouse", Err(error.to_string()));
-        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "trying again");
-        wait(pause, process);
-        pause = (pause * 2).min(PAUSE_LONGEST);
+        wait(pause, process, consumer.as_mut());
     }
     Ok(Ended::Stopped)
 }
 
-fn wait(pause: Duration, process: &Process) {
+/// Which side does not answer.
+fn note_outage(error: &ApplyError, process: &Process) {
+    let metrics = &process.metrics;
+    let kind = match error {
+        ApplyError::Warehouse(WarehouseError::Fenced { .. }) => "fenced",
+        ApplyError::Warehouse(_) => "warehouse",
+        _ => "kafka",
+    };
+    match kind {
+        "warehouse" => {
+            // One that is only locked answers.
+            let locked = matches!(error, ApplyError::Warehouse(WarehouseError::Locked { .. }));
+            metrics.warehouse_up.set(i64::from(locked));
+            process.health.set_ready("warehouse", Err(error.to_string()));
+        }
+        "kafka" => {
+            metrics.set_kafka_up(false);
+            metrics.lag.set_unknown();
+            metrics.lag_records.reset();
+            process.health.set_ready("kafka", Err(error.to_string()));
+        }
+        _ => process.health.set_ready("partitions", Err(error.to_string())),
+    }
+    metrics.retries.with_label_values(&[kind]).inc();
+}
+
+/// Waits for the next attempt; a consumer stays in its group.
+fn wait(pause: Duration, process: &Process, mut consumer: Option<&mut Consumer>) {
     let until = Instant::now() + pause;
+    let around = surroundings(process, &None);
     while Instant::now() < until && !process.stop.is_requested() {
         process.health.turn("batches");
-        std::thread::sleep(Duration::from_millis(20));
+        let Some(consumer) = &mut consumer else {
+            std::thread::sleep(WAIT);
+            continue;
+        };
+        if let Err(error) = consumer.idle(WAIT) {
+            tracing::debug!(%error, "the consumer says it again in the next attempt");
+            std::thread::sleep(WAIT);
+        }
+        batch_loop::reckon(consumer, &around, false, |_| true);
     }
 }
 
-fn attempt(job: &Job, process: &Process, reached: &mut bool) -> Result<Ended, ApplyError> {
+fn surroundings<'a>(process: &'a Process, refused: &Option<String>) -> Surroundings<'a> {
+    Surroundings {
+        metrics: &process.metrics,
+        health: &process.health,
+        stop: &process.stop,
+        tables: &process.tables,
+        refused: refused.clone(),
+    }
+}
+
+fn attempt(
+    job: &Job,
+    process: &Process,
+    (kept, refused): (&mut Option<Consumer>, &Option<String>),
+    retries: &mut Retries,
+) -> Result<Ended, ApplyError> {
     process.health.set_phase("connecting");
-    process.health.set_ready("warehouse", Err("connecting".to_owned()));
+    let connecting = refused.clone().unwrap_or_else(|| "connecting".to_owned());
+    process.health.set_ready("warehouse", Err(connecting));
     let warehouse = (job.open)()?;
-    tracing::info!(warehouse = warehouse.describe(), "warehouse reached");
+    process.health.turn("batches");
+    if refused.is_none() {
+        tracing::info!(warehouse = warehouse.describe(), "warehouse reached");
+    }
     let schemas = Box::new(TopicSchemas::new(job.consumer.kafka.clone()));
     let mut applier = Applier::new(warehouse, schemas, job.settings.clone())?;
-    let mut consumer = Consumer::open(job.consumer.clone())?;
+    if refused.is_none() {
+        process.metrics.warehouse_up.set(1);
+        process.health.set_ready("warehouse", Ok(()));
+    }
+    let consumer = match kept {
+        Some(consumer) => consumer,
+        None => kept.insert(Consumer::open(job.consumer.clone())?),
+    };
+    process.metrics.set_kafka_up(true);
+    process.health.set_ready("kafka", Ok(()));
     if consumer.topics().is_empty() {
         if job.once {
             return Err(ApplyError::Configuration {
@@ -133,16 +195,11 @@ fn attempt(job: &Job, process: &Process, reached: &mut bool) -> Result<Ended, Ap
         }
         tracing::warn!(topics = %job.consumer.topics, "no topic matches yet");
     }
-    *reached = true;
-    process.health.set_ready("warehouse", Err("waiting for partitions".to_owned()));
+    retries.reached();
+    process.health.set_ready("partitions", Err("waiting for partitions".to_owned()));
     show_reread(&applier, &process.metrics);
-    let around = Surroundings {
-        metrics: &process.metrics,
-        health: &process.health,
-        stop: &process.stop,
-        tables: &process.tables,
-    };
-    BatchLoop::new(around, &mut consumer, &mut applier, (&job.settings, job.once)).run()
+    let around = surroundings(process, refused);
+    BatchLoop::new(around, consumer, &mut applier, (&job.settings, job.once)).run()
 }
 
 fn show_reread(applier: &Applier, metrics: &SinkMetrics) {

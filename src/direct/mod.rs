@@ -460,9 +460,7 @@ impl Applying<'_> {
             shown.note(&done, self.applier.tables());
         }
         let mut inner = self.shared.lock();
-        if inner.work.is_empty() {
-            self.metrics.lag_milliseconds.set(0);
-        }
+        self.metrics.set_waits(!inner.work.is_empty());
         let receipts = self.receipts.drain();
         inner.acks.extend(receipts.map(|(receipt, records)| Ack { receipt, records }));
         inner.bytes = inner.bytes.saturating_sub(std::mem::take(&mut self.bytes));

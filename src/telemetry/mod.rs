@@ -5,9 +5,11 @@ pub mod http;
 mod labels;
 pub mod log;
 pub mod metrics;
+pub mod sink_lag;
 pub mod sink_metrics;
 
 pub use health::Health;
 pub use labels::Labels;
 pub use metrics::Metrics;
+pub use sink_lag::SinkLag;
 pub use sink_metrics::SinkMetrics;

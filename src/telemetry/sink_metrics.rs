@@ -1,15 +1,20 @@
 //! Every metric of the companion: its name, its unit and its meaning.
 
+use prometheus::Gauge;
+use prometheus::GaugeVec;
 use prometheus::Histogram;
 use prometheus::HistogramOpts;
 use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
+use prometheus::Opts;
 use prometheus::Registry;
 
+use crate::telemetry::SinkLag;
 use crate::telemetry::metrics::Names;
 use crate::telemetry::metrics::write_all;
+use crate::time::UnixMicros;
 
 /// Upper bounds of the buckets of a batch's time, in seconds.
 const BATCH_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -35,11 +40,21 @@ pub struct SinkMetrics {
     pub dead_letters: IntCounter,
     /// `cdc_sink_lag_records{topic,partition}`: records that are not applied.
     pub lag_records: IntGaugeVec,
-    /// `cdc_sink_lag_milliseconds`: age of the latest commit that is applied, 0 when nothing waits.
-    pub lag_milliseconds: IntGauge,
-    /// `cdc_sink_delay_milliseconds`: how long the latest change that was applied was on its way
-    /// from its commit at the source.
-    pub delay_milliseconds: IntGauge,
+    /// `cdc_sink_lag_seconds`: how old the oldest commit that waits is at most, 0 when nothing
+    /// waits; absent while nobody can know.
+    lag_seconds: GaugeVec,
+    /// What it is reckoned from.
+    pub lag: SinkLag,
+    /// `cdc_sink_delay_seconds`: how long the latest change that was applied was on its way from
+    /// its commit at the source.
+    pub delay_seconds: Gauge,
+    /// `cdc_sink_kafka_up`: 1 while Kafka answers; absent without Kafka.
+    pub kafka_up: IntGaugeVec,
+    /// `cdc_sink_warehouse_up`: 1 while the warehouse takes what it is given.
+    pub warehouse_up: IntGauge,
+    /// `cdc_sink_load_seconds`: how long the transaction under way has been taking; 0 if there is
+    /// none.
+    pub load_seconds: Gauge,
     /// `cdc_sink_waiting_partitions`: partitions that wait for a row of another one.
     pub waiting: IntGauge,
     /// `cdc_sink_rows_not_found_total{table}`: rows of tables without key that were to be deleted
@@ -74,14 +89,30 @@ impl Default for SinkMetrics {
                 "Records that are not applied.",
                 &["topic", "partition"],
             ),
-            lag_milliseconds: n.gauge(
-                "cdc_sink_lag_milliseconds",
-                "Age of the latest commit that is applied; 0 when nothing waits.",
+            lag_seconds: n.add(GaugeVec::new(
+                Opts::new(
+                    "cdc_sink_lag_seconds",
+                    "How old the oldest commit that is not applied is at most; 0 when nothing \
+                     waits, absent while Kafka does not answer.",
+                ),
+                &[],
+            )),
+            lag: SinkLag::default(),
+            delay_seconds: n.add(Gauge::new(
+                "cdc_sink_delay_seconds",
+                "From commit at the source to commit in the warehouse, of the latest change \
+                 applied.",
+            )),
+            kafka_up: n.gauges("cdc_sink_kafka_up", "1 while a Kafka broker answers.", &[]),
+            warehouse_up: n.gauge(
+                "cdc_sink_warehouse_up",
+                "1 while the warehouse answers and takes what it is given.",
             ),
-            delay_milliseconds: n.gauge(
-                "cdc_sink_delay_milliseconds",
-                "How long the latest change applied was on its way from its commit.",
-            ),
+            load_seconds: n.add(Gauge::new(
+                "cdc_sink_load_seconds",
+                "How long the transaction of the warehouse that is under way has been taking; 0 if \
+                 there is none.",
+            )),
             waiting: n.gauge(
                 "cdc_sink_waiting_partitions",
                 "Partitions that wait for a row of another one.",
@@ -108,9 +139,37 @@ impl Default for SinkMetrics {
     }
 }
 
+/// Milliseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "a duration for people")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1e3
+}
+
 impl SinkMetrics {
+    /// A batch was applied whose latest commit is of this time, in milliseconds since 1970.
+    pub fn note_commit(&self, commit_ms: i64) {
+        self.lag.applied(commit_ms);
+        self.delay_seconds.set(seconds((UnixMicros::now().millis() - commit_ms).max(0)));
+    }
+
+    /// Whether records wait to be applied.
+    pub fn set_waits(&self, waits: bool) {
+        self.lag.set_waits(waits, UnixMicros::now().millis());
+    }
+
+    /// Whether Kafka answers.
+    pub fn set_kafka_up(&self, up: bool) {
+        self.kafka_up.with_label_values(&[] as &[&str]).set(i64::from(up));
+    }
+
     /// Appends all of them in Prometheus' text format.
     pub fn write(&self, out: &mut Vec<u8>) {
+        match self.lag.milliseconds(UnixMicros::now().millis()) {
+            Some(milliseconds) => {
+                self.lag_seconds.with_label_values(&[] as &[&str]).set(seconds(milliseconds));
+            }
+            None => self.lag_seconds.reset(),
+        }
         write_all(&self.registry, out);
     }
 }

@@ -281,9 +281,9 @@ fn look(programs: &Programs, view: &mut View) {
     }
     if let Some(metrics) = programs.get("/metrics")
         && metrics.metric("cdc_sink_batches_total").is_some_and(|batches| batches > 0.0)
-        && let Some(lag) = metrics.metric("cdc_sink_delay_milliseconds")
+        && let Some(lag) = metrics.metric("cdc_sink_delay_seconds")
     {
-        view.take_lag(lag);
+        view.take_lag(lag * 1e3);
     }
     let latest = "SELECT id, status, total, placed_at FROM shop.orders ORDER BY placed_at DESC \
                   LIMIT 1";

@@ -187,6 +187,38 @@ impl Sink {
         self.program.log()
     }
 
+    /// Status and text of `/health/ready`; `None` if nobody answers.
+    pub(crate) fn ready(&self) -> Option<(u16, String)> {
+        let answer = self.program.get("/health/ready").ok()?;
+        Some((answer.status, answer.body))
+    }
+
+    /// Status of `/health/live`; `None` if nobody answers.
+    pub(crate) fn live(&self) -> Option<u16> {
+        Some(self.program.get("/health/live").ok()?.status)
+    }
+
+    /// Waits until `/health/ready` has this status; gives its text.
+    #[track_caller]
+    pub(crate) fn wait_ready(&mut self, status: u16, timeout: Duration) -> String {
+        let began = std::time::Instant::now();
+        loop {
+            self.assert_running();
+            let seen = self.ready();
+            if let Some((_, text)) = seen.as_ref().filter(|(found, _)| *found == status) {
+                return text.clone();
+            }
+            let log = self.daemon().log_tail();
+            assert!(began.elapsed() < timeout, "{status} was expected, not {seen:?}:\n{log}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The value of a series; `None` if it is absent.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        self.metrics()?.metric(series)
+    }
+
     /// One scrape; `None` if nobody answers.
     pub(crate) fn metrics(&self) -> Option<Answer> {
         self.program.metrics()

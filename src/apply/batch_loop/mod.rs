@@ -1,6 +1,7 @@
 //! The loop: collect, merge, load, and only then tell Kafka; in that order, always.
 
 mod ends;
+mod working;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::position::Position;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::SinkMetrics;
-use crate::time::UnixMicros;
 
 /// How long one wait for a record lasts.
 const POLL_TIMEOUT: Duration = Duration::from_millis(10);
@@ -46,6 +46,12 @@ const WHOLE_READS_INTERVAL: Duration = Duration::from_secs(30);
 /// How often lag is reckoned.
 const LAG_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The group shares out its partitions within so long, unless it waits for somebody.
+const PARTITIONS_DUE: Duration = Duration::from_secs(8);
+
+/// A warehouse that was not asked for anything for so long is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What surrounds the loop.
 pub struct Surroundings<'a> {
     /// Metrics.
@@ -56,6 +62,8 @@ pub struct Surroundings<'a> {
     pub stop: &'a Stop,
     /// What `/v1/tables` shows.
     pub tables: &'a Arc<Mutex<TablesShown>>,
+    /// What the warehouse said when it took nothing the last time; it has taken nothing since.
+    pub refused: Option<String>,
 }
 
 /// How the loop ended.
@@ -83,6 +91,11 @@ pub struct BatchLoop<'a> {
     first_at: Option<Instant>,
     last_at: Instant,
     assigned: bool,
+    /// When the warehouse answered the last time.
+    answered: Instant,
+    began: Instant,
+    /// It was said why there are no partitions yet.
+    told: bool,
 }
 
 /// A partition that waits.
@@ -116,6 +129,9 @@ impl<'a> BatchLoop<'a> {
             first_at: None,
             last_at: Instant::now(),
             assigned: false,
+            answered: Instant::now(),
+            began: Instant::now(),
+            told: false,
         }
     }
 
@@ -140,6 +156,11 @@ impl<'a> BatchLoop<'a> {
         let mut looked = Instant::now();
         let mut reckoned = Instant::now();
         let mut asked = Instant::now();
+        // Members of the group that lost only the warehouse have their partitions still.
+        let held = self.consumer.held().to_vec();
+        if !held.is_empty() {
+            self.assigned(&held)?;
+        }
         loop {
             self.around.health.turn("batches");
             if self.around.stop.is_requested() {
@@ -158,9 +179,13 @@ impl<'a> BatchLoop<'a> {
                 self.commit()?;
             }
             self.try_waiting()?;
+            self.tell_of_waiting();
             if reckoned.elapsed() >= LAG_INTERVAL {
-                self.reckon_lag();
+                self.reckon();
                 reckoned = Instant::now();
+            }
+            if self.answered.elapsed() >= PING_INTERVAL {
+                self.work("asking the warehouse", |applier| Ok(applier.warehouse().ping()?))?;
             }
             if self.assigned && asked.elapsed() >= WHOLE_READS_INTERVAL {
                 self.finish_whole_reads()?;
@@ -176,6 +201,25 @@ impl<'a> BatchLoop<'a> {
                 return Ok(Ended::CaughtUp);
             }
         }
+    }
+
+    /// Why the group gives us nothing.
+    fn tell_of_waiting(&mut self) {
+        if self.assigned || self.told || self.began.elapsed() < PARTITIONS_DUE {
+            return;
+        }
+        if self.consumer.topics().is_empty() || self.consumer.silence().is_some() {
+            return;
+        }
+        self.told = true;
+        let reason = format!(
+            "waiting for partitions: group {} shares them out once all members have answered; one \
+             that was killed counts until its session ends (consumer.session.timeout.ms, 45000 \
+             unless said otherwise)",
+            self.settings.group
+        );
+        tracing::info!("{reason}");
+        self.around.health.set_ready("partitions", Err(reason));
     }
 
     fn take(&mut self, polled: Polled) -> Result<(), ApplyError> {
@@ -198,7 +242,9 @@ impl<'a> BatchLoop<'a> {
     }
 
     fn forget_all(&mut self) -> Result<(), ApplyError> {
-        self.applier.claim(&[])?;
+        self.work("letting go of partitions", |applier| applier.claim(&[]))?;
+        // Another member shows the lag of partitions that are its own.
+        self.around.metrics.lag_records.reset();
         // Nothing is ours now, which is not the same as having nothing to do.
         self.assigned = false;
         self.applied.clear();
@@ -308,13 +354,14 @@ impl<'a> BatchLoop<'a> {
         if self.once && self.ends.is_empty() {
             self.note_ends()?;
         }
-        let claims = self.applier.claim(partitions)?;
+        let claims = self.work("taking partitions", |applier| applier.claim(partitions))?;
         let mut offsets = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let stored = claims
                 .iter()
                 .find(|claim| *claim.topic == *partition.0 && claim.partition == partition.1)
                 .and_then(|claim| claim.next_offset);
+            self.around.health.turn("batches");
             let offset = self.start(partition, stored)?;
             self.applier.begin_at(partition, offset);
             offsets.push((partition.clone(), offset));
@@ -323,8 +370,11 @@ impl<'a> BatchLoop<'a> {
         self.waiting.clear();
         self.first_at = None;
         self.assigned = true;
-        tracing::info!(partitions = partitions.len(), "partitions are ours");
-        self.around.health.set_ready("warehouse", Ok(()));
+        if self.around.refused.is_none() {
+            tracing::info!(partitions = partitions.len(), "partitions are ours");
+        }
+        self.around.metrics.lag_records.reset();
+        self.around.health.set_ready("partitions", Ok(()));
         self.around.health.set_phase("applying");
         self.consumer.begin(&offsets)
     }
@@ -396,15 +446,14 @@ impl<'a> BatchLoop<'a> {
         }
         self.die_at(Death::BeforeLoad);
         let began = Instant::now();
-        let done = self.applier.commit()?;
+        let done = self.work("loading", Applier::commit)?;
         self.die_at(Death::AfterLoad);
         let metrics = self.around.metrics;
         metrics.batches.inc();
         metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
         self.note(&done);
         self.consumer.show_offsets(&done.offsets, false);
-        self.around.health.set_ready("warehouse", Ok(()));
-        self.around.health.set_phase("applying");
+        self.takes();
         Ok(())
     }
 
@@ -436,20 +485,51 @@ impl<'a> BatchLoop<'a> {
         shown.note(done, self.applier.tables());
     }
 
-    fn reckon_lag(&self) {
-        let metrics = self.around.metrics;
-        let mut total = 0;
-        for (partition, applied) in &self.applied {
-            let waits = self.waiting.contains_key(partition);
-            let lag = self.consumer.lag(partition, *applied, waits).unwrap_or_default();
-            total += lag;
-            let number = partition.1.to_string();
-            metrics.lag_records.with_label_values(&[&*partition.0, &number]).set(lag);
-        }
-        if total == 0 && !self.applier.has_pending() {
-            metrics.lag_milliseconds.set(0);
+    fn reckon(&mut self) {
+        let pending = self.applier.has_pending();
+        reckon(self.consumer, &self.around, pending, |of| self.waiting.contains_key(of));
+        if self.around.metrics.lag.waits() == Some(false) && self.assigned {
+            // There is nothing that it could take.
+            self.takes();
         }
     }
+
+    /// The warehouse takes what it is given.
+    fn takes(&mut self) {
+        if self.around.refused.take().is_some() {
+            tracing::info!("the warehouse takes records again");
+        }
+        self.around.metrics.warehouse_up.set(1);
+        self.around.health.set_ready("warehouse", Ok(()));
+    }
+}
+
+/// Shows how far everything is behind, and whether Kafka answers. Records are `pending` if they
+/// have come and are not applied.
+pub fn reckon(
+    consumer: &Consumer,
+    around: &Surroundings<'_>,
+    pending: bool,
+    waits: impl Fn(&Partition) -> bool,
+) {
+    let metrics = around.metrics;
+    if let Some(silence) = consumer.silence() {
+        metrics.set_kafka_up(false);
+        metrics.lag.set_unknown();
+        metrics.lag_records.reset();
+        let reason = format!("no Kafka broker has answered for {} s", silence.as_secs());
+        around.health.set_ready("kafka", Err(reason));
+        return;
+    }
+    metrics.set_kafka_up(true);
+    around.health.set_ready("kafka", Ok(()));
+    let mut total = 0;
+    for (partition, lag) in consumer.lags(|partition| pending || waits(partition)) {
+        total += lag;
+        let number = partition.1.to_string();
+        metrics.lag_records.with_label_values(&[&*partition.0, &number]).set(lag);
+    }
+    metrics.set_waits(pending || total > 0);
 }
 
 /// Counts what a batch did.
@@ -470,8 +550,6 @@ pub fn note(done: &Done, metrics: &SinkMetrics) {
     metrics.dead_letters.inc_by(done.dead_letters);
     metrics.incomplete.inc_by(done.incomplete);
     if let Some(commit) = done.latest_commit_ms {
-        let delay = (UnixMicros::now().millis() - commit).max(0);
-        metrics.lag_milliseconds.set(delay);
-        metrics.delay_milliseconds.set(delay);
+        metrics.note_commit(commit);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use rdkafka::ClientContext;
 use rdkafka::Statistics;
@@ -34,6 +36,8 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// Ends of partitions, as the client last heard of them.
     ends: Mutex<HashMap<(String, i32), Heard>>,
+    /// When a broker answered the last time.
+    answered: Mutex<Option<Instant>>,
 }
 
 /// What the client knows of a partition's log.
@@ -60,6 +64,22 @@ impl Context {
         Some((heard.end - passed).max(0))
     }
 
+    /// A broker has answered.
+    pub(super) fn note_answer(&self) {
+        self.note_answer_before(Duration::ZERO);
+    }
+
+    fn note_answer_before(&self, idle: Duration) {
+        let Some(at) = Instant::now().checked_sub(idle) else { return };
+        let mut answered = lock(&self.answered);
+        *answered = (*answered).max(Some(at));
+    }
+
+    /// How long no broker has answered; `None` if none ever has.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        lock(&self.answered).map(|at| at.elapsed())
+    }
+
     /// The change that waits.
     pub(super) fn take(&self) -> Option<Rebalanced> {
         lock(&self.latest).take()
@@ -77,6 +97,12 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        // Members of a group are answered every few seconds, whether or not records come.
+        let idle =
+            statistics.brokers.values().filter_map(|broker| u64::try_from(broker.rxidle).ok());
+        if let Some(idle) = idle.min() {
+            self.note_answer_before(Duration::from_micros(idle));
+        }
         let mut ends = lock(&self.ends);
         for (topic, known) in statistics.topics {
             for (partition, known) in known.partitions {

@@ -6,11 +6,14 @@
 
 mod context;
 mod schemas;
+mod standing;
 
 pub use schemas::TopicSchemas;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -41,6 +44,12 @@ use crate::kafka::refusal;
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same while records flow: the loop waits for it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Brokers that say nothing for so long are taken to be away.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Properties of the client that the guarantees rest on.
 const OURS: [&str; 7] = [
@@ -86,6 +95,14 @@ pub struct Consumer {
     subscribed: BTreeSet<String>,
     /// Names are shared by their records.
     names: BTreeMap<String, Arc<str>>,
+    /// Partitions that the group has given us.
+    held: Vec<Partition>,
+    /// Records do not come: nothing can be applied now.
+    paused: bool,
+    /// Partitions of which a record came all the same; it has to come again.
+    skipped: HashSet<Partition>,
+    /// The first offset of each partition that is not in the warehouse.
+    applied: HashMap<Partition, i64>,
 }
 
 /// Offsets of a partition in its log.
@@ -131,10 +148,28 @@ impl Consumer {
                 message: format!("a Kafka property is refused: {}", refusal(&error)),
                 hint: "correct consumer.* or kafka.*".to_owned(),
             })?;
-        let mut consumer =
-            Consumer { client, settings, subscribed: BTreeSet::new(), names: BTreeMap::new() };
-        consumer.subscribe_to_matching()?;
+        let mut consumer = Consumer {
+            client,
+            settings,
+            subscribed: BTreeSet::new(),
+            names: BTreeMap::new(),
+            held: Vec::new(),
+            paused: false,
+            skipped: HashSet::new(),
+            applied: HashMap::new(),
+        };
+        consumer.look_for_topics(REQUEST_TIMEOUT)?;
         Ok(consumer)
+    }
+
+    /// Partitions that the group has given us.
+    pub fn held(&self) -> &[Partition] {
+        &self.held
+    }
+
+    /// How long no broker has answered, if that is so long that they are taken to be away.
+    pub fn silence(&self) -> Option<Duration> {
+        self.client.context().silence().filter(|silence| *silence >= SILENCE_MAX)
     }
 
     /// Topics that are consumed.
@@ -142,16 +177,31 @@ impl Consumer {
         &self.subscribed
     }
 
-    /// Looks for topics that match and subscribes to them; whether there are new ones.
+    /// Looks for topics that match and subscribes to them; whether there are new ones. While no
+    /// broker answers there are none: [`Consumer::silence`] tells of that.
     ///
     /// # Errors
     ///
-    /// No broker answers, or it refuses us.
+    /// The broker refuses us.
     pub fn subscribe_to_matching(&mut self) -> Result<bool, ApplyError> {
+        if self.silence().is_some() {
+            return Ok(false);
+        }
+        match self.look_for_topics(LOOK_TIMEOUT) {
+            Err(ApplyError::Unreachable { message }) => {
+                tracing::debug!(message, "topics are looked for later");
+                Ok(false)
+            }
+            looked => looked,
+        }
+    }
+
+    fn look_for_topics(&mut self, timeout: Duration) -> Result<bool, ApplyError> {
         let metadata = self
             .client
-            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .fetch_metadata(None, timeout)
             .map_err(|error| self.failed("listing topics", &error))?;
+        self.client.context().note_answer();
         let found: BTreeSet<String> = metadata
             .topics()
             .iter()
@@ -241,18 +291,15 @@ impl Consumer {
         Ok(true)
     }
 
-    /// How many offsets a partition is behind, as last heard of, where `applied` is the first one
-    /// that is not applied, and whether one that was given `waits` to be given again.
-    pub fn lag(&self, partition: &Partition, applied: i64, waits: bool) -> Option<i64> {
-        self.client.context().lag((&*partition.0, partition.1), applied, waits)
-    }
-
     /// Says where assigned partitions begin.
     ///
     /// # Errors
     ///
     /// The client refuses.
-    pub fn begin(&self, offsets: &[(Partition, i64)]) -> Result<(), ApplyError> {
+    pub fn begin(&mut self, offsets: &[(Partition, i64)]) -> Result<(), ApplyError> {
+        self.applied = offsets.iter().cloned().collect();
+        self.paused = false;
+        self.skipped.clear();
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in offsets {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
@@ -270,7 +317,9 @@ impl Consumer {
     /// # Errors
     ///
     /// The client refuses.
-    pub fn release(&self) -> Result<(), ApplyError> {
+    pub fn release(&mut self) -> Result<(), ApplyError> {
+        self.applied.clear();
+        self.held.clear();
         self.client.unassign().map_err(|error| self.failed("letting go of partitions", &error))
     }
 
@@ -280,7 +329,7 @@ impl Consumer {
     ///
     /// The client refuses.
     pub fn pause(&self, partition: &Partition) -> Result<(), ApplyError> {
-        let list = self.list(partition);
+        let list = Self::list(partition);
         self.client.pause(&list).map_err(|error| self.failed("pausing", &error))
     }
 
@@ -293,20 +342,30 @@ impl Consumer {
         let (topic, number) = partition;
         self.client
             .seek(topic, *number, Offset::Offset(offset), REQUEST_TIMEOUT)
-            .and_then(|()| self.client.resume(&self.list(partition)))
+            .and_then(|()| self.client.resume(&Self::list(partition)))
             .map_err(|error| self.failed("going on", &error))
     }
 
-    fn list(&self, partition: &Partition) -> TopicPartitionList {
+    fn list(partition: &Partition) -> TopicPartitionList {
+        Self::list_of(std::slice::from_ref(partition))
+    }
+
+    fn list_of(partitions: &[Partition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        list.add_partition(&partition.0, partition.1);
+        for (topic, number) in partitions {
+            list.add_partition(topic, *number);
+        }
         list
     }
 
-    /// Tells Kafka which offsets are applied, for tools that show lag; nothing rests on it.
-    pub fn show_offsets(&self, offsets: &[(Partition, i64)], wait: bool) {
+    /// Notes which offsets are applied and tells Kafka, for tools that show lag; nothing rests on
+    /// it.
+    pub fn show_offsets(&mut self, offsets: &[(Partition, i64)], wait: bool) {
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in offsets {
+            if let Some(applied) = self.applied.get_mut(&(Arc::clone(topic), *partition)) {
+                *applied = *offset;
+            }
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).ok();
         }
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
@@ -323,7 +382,7 @@ impl Consumer {
     ///
     /// No broker answers.
     pub fn shown_offset(&self, partition: &Partition) -> Result<Option<i64>, ApplyError> {
-        let list = self.list(partition);
+        let list = Self::list(partition);
         let found = self
             .client
             .committed_offsets(list, REQUEST_TIMEOUT)
@@ -340,16 +399,21 @@ impl Consumer {
     /// # Errors
     ///
     /// The broker refuses us, or what we asked for is not there any more.
-    pub fn poll(&self, timeout: Duration) -> Result<Polled, ApplyError> {
+    pub fn poll(&mut self, timeout: Duration) -> Result<Polled, ApplyError> {
         let polled = self.client.poll(timeout);
         // A rebalance is told within a poll; it goes before anything else.
         let event = self.client.context().take();
         match event {
             Some(Rebalanced::Assigned(partitions)) => {
                 let name = |(topic, number): (String, i32)| (self.name(&topic), number);
-                return Ok(Polled::Assigned(partitions.into_iter().map(name).collect()));
+                let held: Vec<Partition> = partitions.into_iter().map(name).collect();
+                self.held.clone_from(&held);
+                return Ok(Polled::Assigned(held));
             }
-            Some(Rebalanced::Revoked) => return Ok(Polled::Revoked),
+            Some(Rebalanced::Revoked) => {
+                self.held.clear();
+                return Ok(Polled::Revoked);
+            }
             None => {}
         }
         match polled {

@@ -10,6 +10,11 @@ pub enum WarehouseError {
         /// Which, and what was said.
         message: String,
     },
+    /// Somebody holds a lock that is needed: worth another attempt after a pause.
+    Locked {
+        /// What was said.
+        message: String,
+    },
     /// Another process has done something at the same time: worth another attempt at once.
     Conflict {
         /// What was said.
@@ -45,6 +50,7 @@ impl fmt::Display for WarehouseError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WarehouseError::Unreachable { message }
+            | WarehouseError::Locked { message }
             | WarehouseError::Conflict { message }
             | WarehouseError::Data { message }
             | WarehouseError::Permission { message, .. }

@@ -209,6 +209,15 @@ pub trait Warehouse: Send {
     /// The warehouse cannot be asked.
     fn parked_keys(&mut self) -> Result<Vec<(String, Vec<u8>)>, WarehouseError>;
 
+    /// Asks whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    fn ping(&mut self) -> Result<(), WarehouseError> {
+        Ok(())
+    }
+
     /// System identifier and database, if the warehouse is a PostgreSQL: a capture must not write
     /// into the database that it captures.
     fn identity(&self) -> Option<(String, String)>;

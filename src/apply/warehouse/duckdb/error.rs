@@ -61,6 +61,18 @@ impl From<Fault> for WarehouseError {
     }
 }
 
+/// Words of the system for what passes: a disk is full, or a folder of the network is away.
+const PASSING: [&str; 8] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "Input/output error",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Stale file handle",
+    "Transport endpoint is not connected",
+    "Connection timed out",
+];
+
 /// The file cannot be attached.
 pub(super) fn of_attaching(path: &Path, fault: &Fault) -> WarehouseError {
     let words = &fault.message;
@@ -85,6 +97,11 @@ pub(super) fn of_attaching(path: &Path, fault: &Fault) -> WarehouseError {
             message: format!("{file} may not be written"),
             hint: "give the user of this process the right to write the file and its folder"
                 .to_owned(),
+        };
+    }
+    if PASSING.iter().any(|passing| words.contains(passing)) {
+        return WarehouseError::Unreachable {
+            message: format!("{file} cannot be opened: {}", fault.summary()),
         };
     }
     WarehouseError::Configuration {

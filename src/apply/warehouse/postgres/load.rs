@@ -53,6 +53,7 @@ impl Load<'_> {
     }
 
     pub(super) async fn run(&mut self, group: &str) -> Result<(), WarehouseError> {
+        self.lock_offsets(group).await?;
         self.lock_tables().await?;
         for table in &self.plan.tables {
             self.table(table).await?;
@@ -61,6 +62,30 @@ impl Load<'_> {
         let rest = state::store(self.plan);
         if !rest.is_empty() {
             self.client.batch_execute(&rest).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Locks the offsets of the batch: whoever takes these partitions meanwhile waits for the load,
+    /// however long it is, and goes on where it ends. One that has taken them before ends it here.
+    async fn lock_offsets(&self, group: &str) -> Result<(), WarehouseError> {
+        let offsets = &self.plan.offsets;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let topics: Vec<&str> = offsets.iter().map(|offset| offset.topic.as_str()).collect();
+        let partitions: Vec<i32> = offsets.iter().map(|offset| offset.partition).collect();
+        let parameters: [&(dyn ToSql + Sync); 3] = [&group, &topics, &partitions];
+        let rows = self.client.query(state::LOCK_OFFSETS, &parameters).await;
+        let rows = rows.map_err(|error| failed(&error))?;
+        let fences: HashMap<(&str, i32), i64> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
+        for offset in offsets {
+            let place = (offset.topic.as_str(), offset.partition);
+            if fences.get(&place) != Some(&offset.fence) {
+                let partition = format!("partition {} of {}", offset.partition, offset.topic);
+                return Err(WarehouseError::Fenced { partition });
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod statements;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
@@ -45,12 +46,16 @@ use crate::table::TableName;
 /// Makes a connection; called again after it was lost.
 pub type Connect = Arc<dyn Fn() -> Result<Arc<Client>, WarehouseError> + Send + Sync>;
 
-/// Settings that could change a value or end a session, pinned.
+/// How long a warehouse may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Settings that could change a value or end a session, pinned. Who waits for a lock on a table
+/// keeps all others from it that come later, so that it is not waited for long.
 const PINNED: &str = "\
     SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres'; \
     SET extra_float_digits = 3; SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; \
     SET search_path = pg_catalog; SET standard_conforming_strings = on; \
-    SET statement_timeout = 0; SET lock_timeout = 0; \
+    SET statement_timeout = 0; SET lock_timeout = '3s'; \
     SET idle_in_transaction_session_timeout = 0; SET row_security = off; \
     SET client_min_messages = warning; SET default_transaction_isolation = 'read committed'; \
     SET default_transaction_read_only = off";
@@ -171,8 +176,18 @@ fn failed(error: &tokio_postgres::Error) -> WarehouseError {
     }
     let code = server.code();
     let class = code.code().get(..2).unwrap_or_default();
+    let in_recovery = *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || (class == "55" && server.message().contains("recovery"));
+    if in_recovery {
+        write!(message, " (a standby, or a server in recovery)").ok();
+        return WarehouseError::Unreachable { message };
+    }
     match (class, code) {
-        ("57" | "08" | "53", _) => WarehouseError::Unreachable { message },
+        // 58: the server's own disk; XX: its own state.
+        ("57" | "08" | "53" | "58" | "XX", _) => WarehouseError::Unreachable { message },
+        (_, code) if *code == SqlState::LOCK_NOT_AVAILABLE => WarehouseError::Locked {
+            message: format!("{message}: somebody holds a lock on it for more than 3 s"),
+        },
         ("40", _) => WarehouseError::Conflict { message },
         (_, code)
             if [
@@ -180,7 +195,6 @@ fn failed(error: &tokio_postgres::Error) -> WarehouseError {
                 &SqlState::DUPLICATE_TABLE,
                 &SqlState::DUPLICATE_SCHEMA,
                 &SqlState::DUPLICATE_COLUMN,
-                &SqlState::LOCK_NOT_AVAILABLE,
             ]
             .contains(&code) =>
         {
@@ -387,6 +401,17 @@ impl Warehouse for PostgresWarehouse {
             (session.stages, session.fitting) = known;
         }
         result
+    }
+
+    fn ping(&mut self) -> Result<(), WarehouseError> {
+        let client = self.client()?;
+        let asked = async { tokio::time::timeout(PING_TIMEOUT, client.batch_execute("")).await };
+        match self.runtime.block_on(asked) {
+            Ok(answer) => answer.map_err(|error| failed(&error)),
+            Err(_) => Err(WarehouseError::Unreachable {
+                message: format!("the warehouse has not answered for {} s", PING_TIMEOUT.as_secs()),
+            }),
+        }
     }
 
     fn state(&mut self) -> Result<Vec<(String, String)>, WarehouseError> {

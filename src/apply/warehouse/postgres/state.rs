@@ -43,6 +43,11 @@ pub(super) const NOTE_PARTITIONS: &str = "INSERT INTO _cdc.topics AS t VALUES ($
     t.partitions = EXCLUDED.partitions THEN t.void_below ELSE GREATEST(t.void_below, $3) END \
     RETURNING void_below";
 
+/// Locks offsets; gives their fences.
+pub(super) const LOCK_OFFSETS: &str = "SELECT o.topic, o.partition, o.fence FROM _cdc.offsets AS o \
+    JOIN unnest($2::text[], $3::int[]) AS k(topic, partition) ON o.topic = k.topic AND o.partition \
+    = k.partition WHERE o.\"group\" = $1 ORDER BY o.topic, o.partition FOR NO KEY UPDATE OF o";
+
 /// Stores offsets whose fences still hold.
 pub(super) const STORE_OFFSETS: &str = "UPDATE _cdc.offsets AS o SET next_offset = k.next FROM \
     unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS k(topic, partition, next, fence) \
