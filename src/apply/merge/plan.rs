@@ -275,7 +275,8 @@ impl Plan {
     }
 }
 
-/// A position as sortable text: the header's form with leading zeros.
+/// A position as sortable text: the header's form with leading zeros. An epoch that is counted has
+/// at most five digits, one of the clock has ten, so that it sorts behind.
 pub fn sortable(position: Position) -> String {
     let Position { epoch, commit_lsn, ord, sub } = position;
     format!("{epoch:05}:{:020}:{ord:020}:{sub}", commit_lsn.0)
@@ -326,5 +327,17 @@ mod position_text_required {
         deserializer: D,
     ) -> Result<Position, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_of_the_clock_sorts_behind_all_that_are_counted() {
+        let text = |epoch| sortable(Position { epoch, ..Position::default() });
+        let sorted = [0, 1, 2, 10, 9999, 1_795_000_000, 1_795_000_001].map(text);
+        assert!(sorted.is_sorted(), "{sorted:?}");
     }
 }
