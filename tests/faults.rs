@@ -15,6 +15,8 @@
 )]
 #![allow(clippy::print_stdout, reason = "seeds and progress are shown to a person")]
 
+#[path = "faults/identities.rs"]
+mod identities;
 mod run;
 
 #[path = "faults/failover.rs"]
