@@ -17,6 +17,8 @@ mod sink;
 
 #[path = "sink_made/epochs.rs"]
 mod epochs;
+#[path = "sink_made/keys.rs"]
+mod keys;
 #[path = "sink_made/letters.rs"]
 mod letters;
 #[path = "sink_made/watermarks.rs"]

@@ -52,6 +52,10 @@ pub struct Target {
     /// The newest version of the source table's columns that was seen, by position.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub version_at: Option<Position>,
+    /// Where it got the key that it has, if that is not the first: what is older was applied under
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
+    pub keyed_at: Option<Position>,
     /// Topics that bring it: a record without value does not say whose key it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
@@ -130,6 +134,19 @@ pub enum TableChange {
         from: String,
         /// To.
         to: String,
+    },
+    /// Forget the key that tells rows apart, and the tombstones under it; the first of the changes.
+    DropKey {
+        /// Rows were told apart by one.
+        had_key: bool,
+        /// Remove the rows, too: all of them are read again.
+        empty: bool,
+    },
+    /// Tell rows apart by the target's key, or by nothing; the last of the changes.
+    AddKey {
+        /// Rows are told apart by it. Otherwise those without a value in it stay as they are, and
+        /// of equal ones the latest.
+        is_unique: bool,
     },
 }
 

@@ -28,15 +28,9 @@ pub struct Reconciled {
     pub places: Vec<Option<usize>>,
     /// Why the table must be read again, if this version is the reason.
     pub reread: Option<String>,
-}
-
-/// A key that is not the one the table was made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyChanged {
-    /// The key that the table has.
-    pub had: Vec<String>,
-    /// The key that the source has.
-    pub has: Vec<String>,
+    /// Rows are told apart by other columns than before: the warehouse has to be asked whether
+    /// those that it has are.
+    pub has_new_key: bool,
 }
 
 /// A table that is not in the warehouse yet.
@@ -63,6 +57,7 @@ pub fn create(
         reread_at: None,
         has_older: false,
         version_at: Some(position),
+        keyed_at: None,
         topics: Vec::new(),
     };
     Reconciled {
@@ -70,6 +65,7 @@ pub fn create(
         changes: vec![TableChange::Create],
         target,
         reread: None,
+        has_new_key: false,
     }
 }
 
@@ -85,26 +81,23 @@ fn new_column(column: &VersionColumn, since: Option<Position>, spelling: Spellin
 }
 
 /// What a version changes in a table that is there.
-///
-/// # Errors
-///
-/// Rows are told apart by other columns than before.
 pub fn reconcile(
     target: &Target,
     version: &Version,
     position: Position,
     spelling: Spelling,
-) -> Result<Reconciled, KeyChanged> {
+) -> Reconciled {
     let newer = target.version_at.is_none_or(|at| position > at);
     let by_look = version.learnt == Learnt::Look;
     if !(newer || by_look) || version.learnt == Learnt::Target {
         let places = places(target, version);
-        return Ok(Reconciled {
+        return Reconciled {
             target: target.clone(),
             changes: Vec::new(),
             places,
             reread: None,
-        });
+            has_new_key: false,
+        };
     }
     let mut work = Work {
         target: target.clone(),
@@ -122,7 +115,11 @@ pub fn reconcile(
         work.widen(column, *place);
     }
     let mut target = work.target;
-    check_key(&target, version, &places)?;
+    let key = key_places(version, &places);
+    let has_new_key = newer && !is_same_key(&key, &target.key);
+    if has_new_key {
+        target.key = key;
+    }
     let reread = (!work.reasons.is_empty() && !by_look).then(|| work.reasons.join("; "));
     if let Some(reason) = &reread {
         target.reread.clone_from(reason);
@@ -130,7 +127,7 @@ pub fn reconcile(
     }
     target.version_at = target.version_at.max(Some(position));
     let places = places.into_iter().map(Some).collect();
-    Ok(Reconciled { target, changes: work.changes, places, reread })
+    Reconciled { target, changes: work.changes, places, reread, has_new_key }
 }
 
 /// Where the columns of a version stand in a table, without any change of it.
@@ -150,20 +147,18 @@ fn place_of(target: &Target, column: &VersionColumn) -> Option<usize> {
     })
 }
 
-fn check_key(target: &Target, version: &Version, places: &[usize]) -> Result<(), KeyChanged> {
+/// Places of the columns of a version's key.
+fn key_places(version: &Version, places: &[usize]) -> Vec<usize> {
     let place = |name: &String| {
         let at = version.columns.iter().position(|column| column.name == *name)?;
         places.get(at).copied()
     };
-    let mut has: Vec<usize> = version.key.iter().filter_map(place).collect();
-    let mut had = target.key.clone();
-    has.sort_unstable();
-    had.sort_unstable();
-    if has == had {
-        return Ok(());
-    }
-    let names = target.key_columns().map(|column| column.name.clone()).collect();
-    Err(KeyChanged { had: names, has: version.key.clone() })
+    version.key.iter().filter_map(place).collect()
+}
+
+/// The order of a key's columns tells nothing apart.
+fn is_same_key(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().all(|place| b.contains(place))
 }
 
 struct Work {
@@ -343,14 +338,14 @@ mod tests {
         use ColumnType::Text;
         let target = first(&[("id", 1, Int32), ("a", 2, Text)]);
         let newer = version(&[("id", 1, Int32), ("b", 3, Text)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         assert_eq!(done.places, [Some(0), Some(2)]);
         assert!(done.target.columns[1].dropped && done.reread.is_none());
         let added = &done.target.columns[2];
         assert_eq!((added.default.as_deref(), added.since), (Some("d"), Some(at(20))));
         // A record of the older version, met later, changes nothing.
         let older = version(&[("id", 1, Int32), ("a", 2, Text)]);
-        let again = reconcile(&done.target, &older, at(15), SPELLING).unwrap();
+        let again = reconcile(&done.target, &older, at(15), SPELLING);
         assert!(again.changes.is_empty() && again.target == done.target);
         assert_eq!(again.places, [Some(0), Some(1)]);
     }
@@ -360,29 +355,38 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("a", 2, Int32), ("b", 3, Int32)]);
         let swapped = version(&[("id", 1, Int32), ("b", 2, Int32), ("a", 3, Int32)]);
-        let done = reconcile(&target, &swapped, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &swapped, at(20), SPELLING);
         let names: Vec<_> = done.target.columns.iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["id", "b", "a"]);
         assert!(done.reread.is_none());
         let target = first(&[("id", 0, Int32), ("a", 0, Int32)]);
         let unknown = version(&[("id", 0, Int32), ("z", 0, Int32)]);
-        let done = reconcile(&target, &unknown, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &unknown, at(20), SPELLING);
         assert!(done.reread.unwrap().contains("may have been renamed"));
     }
 
     #[test]
-    fn types_widen_and_another_key_is_refused() {
+    fn types_widen_and_another_key_is_followed() {
         use ColumnType as T;
         let target = first(&[("id", 1, T::Int32), ("a", 2, T::Int32)]);
         let wider = version(&[("id", 1, T::Int64), ("a", 2, T::Text)]);
-        let done = reconcile(&target, &wider, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &wider, at(20), SPELLING);
         assert_eq!(done.target.columns[0].column_type, T::Int64);
         assert_eq!(done.target.columns[1].column_type, T::Text);
         assert!(done.reread.unwrap().contains("changed its type"));
         let narrow = version(&[("id", 1, T::Int16), ("a", 2, T::Int32)]);
-        assert!(reconcile(&target, &narrow, at(20), SPELLING).unwrap().changes.is_empty());
+        assert!(reconcile(&target, &narrow, at(20), SPELLING).changes.is_empty());
         let mut keyless = version(&[("id", 1, T::Int32)]);
         keyless.key.clear();
-        assert!(reconcile(&target, &keyless, at(20), SPELLING).is_err());
+        let done = reconcile(&target, &keyless, at(20), SPELLING);
+        assert!(done.has_new_key && !done.target.is_keyed());
+        // A record from before it tells nothing of the key.
+        assert!(!reconcile(&target, &keyless, at(5), SPELLING).has_new_key);
+        let mut wider = version(&[("id", 1, T::Int32), ("a", 2, T::Int32)]);
+        wider.key.push("a".to_owned());
+        let done = reconcile(&target, &wider, at(20), SPELLING);
+        assert!(done.has_new_key && done.target.key == [0, 1]);
+        wider.key.reverse();
+        assert!(!reconcile(&done.target, &wider, at(30), SPELLING).has_new_key);
     }
 }
