@@ -15,10 +15,10 @@
 mod run;
 mod sink;
 
+#[path = "sink_made/columns.rs"]
+mod columns;
 #[path = "sink_made/epochs.rs"]
 mod epochs;
-#[path = "sink_made/keys.rs"]
-mod keys;
 #[path = "sink_made/letters.rs"]
 mod letters;
 #[path = "sink_made/watermarks.rs"]

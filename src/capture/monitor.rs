@@ -64,8 +64,7 @@ impl Monitor<'_> {
 
     /// Names each table once that could be captured and is not.
     fn look_at_tables(&self, named: &mut BTreeSet<TableName>) -> Result<(), SourceError> {
-        let (settings, name) = (self.settings, &self.settings.publication);
-        let new: Vec<TableName> = publication::candidates(self.sql, !settings.via_root, name)?
+        let new: Vec<TableName> = publication::candidates(self.sql, !self.settings.via_root)?
             .into_iter()
             .filter(|table| {
                 table.unusable.is_none()

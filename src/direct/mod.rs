@@ -23,7 +23,6 @@ use crate::apply::OpenWarehouse;
 use crate::apply::applier::Applier;
 use crate::apply::applier::Header;
 use crate::apply::applier::Partition;
-use crate::apply::applier::Pushed;
 use crate::apply::applier::Record;
 use crate::apply::applier::Schemas;
 use crate::apply::batch_loop;
@@ -429,21 +428,16 @@ impl Applying<'_> {
     }
 
     fn take(&mut self, work: Work) -> Result<(), ApplyError> {
-        let (bytes, receipt) = (work.bytes(), work.receipt());
+        self.bytes += work.bytes();
+        self.count += 1;
+        *self.receipts.entry(work.receipt()).or_default() += 1;
         match work {
             Work::Record(record, _) => {
                 let partition = (Arc::clone(&record.topic), record.partition);
                 if self.owned.insert(partition.clone()) {
                     self.applier.own_without_offsets(&partition)?;
                 }
-                if self.applier.push(record, true)? == Pushed::CommitFirst {
-                    let record = self.applier.take_back();
-                    // Acknowledges what was taken before, and not this record.
-                    self.commit()?;
-                    if let Some(record) = record {
-                        self.applier.push(record, true)?;
-                    }
-                }
+                self.applier.push(record, true)?;
             }
             Work::State(state) => {
                 self.applier.put_state(state.key, state.value);
@@ -452,9 +446,6 @@ impl Applying<'_> {
                 }
             }
         }
-        self.bytes += bytes;
-        self.count += 1;
-        *self.receipts.entry(receipt).or_default() += 1;
         Ok(())
     }
 

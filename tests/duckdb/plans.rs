@@ -97,14 +97,7 @@ pub(crate) fn position(lsn: u64) -> Position {
 }
 
 pub(crate) fn column(name: &str, column_type: ColumnType) -> TargetColumn {
-    TargetColumn {
-        name: name.to_owned(),
-        column_type,
-        attnum: None,
-        default: None,
-        since: None,
-        dropped: false,
-    }
+    TargetColumn { name: name.to_owned(), column_type, ..TargetColumn::default() }
 }
 
 pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> Target {
@@ -112,6 +105,7 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         id: TableId(id),
         table: TableName::new("shop", format!("t{id}")),
         prefix: "p".to_owned(),
+        oid: None,
         columns: columns.iter().map(|(name, one)| column(name, one.clone())).collect(),
         key: key.to_vec(),
         is_foreign: false,
@@ -121,7 +115,6 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         reread_at: None,
         has_older: false,
         version_at: None,
-        keyed_at: None,
         topics: Vec::new(),
     }
 }

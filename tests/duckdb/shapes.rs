@@ -64,15 +64,15 @@ fn columns_are_widened_and_renamed_with_their_values_and_tombstones() {
     file.load(&Batch::new().create(&target).row(5, &row).delete(9, &gone)).unwrap();
     let widen = |target: &mut cdc_agent::apply::merge::Target, at: usize, to: T| {
         let from = std::mem::replace(&mut target.columns[at].column_type, to.clone());
-        TableChange::Widen { name: target.columns[at].name.clone(), from, to }
+        TableChange::Widen { name: target.columns[at].name.clone(), from, to, in_key: at == 0 }
     };
     let changes = vec![
         widen(&mut target, 0, T::Int64),
         widen(&mut target, 1, T::Numeric),
         widen(&mut target, 2, T::Float64),
         widen(&mut target, 3, T::Text),
-        TableChange::Rename { from: "id".to_owned(), to: "number".to_owned() },
-        TableChange::Rename { from: "v".to_owned(), to: "w".to_owned() },
+        TableChange::Rename { from: "id".to_owned(), to: "number".to_owned(), in_key: true },
+        TableChange::Rename { from: "v".to_owned(), to: "w".to_owned(), in_key: false },
         TableChange::AddColumn(column("new", T::Uuid)),
     ];
     target.columns[0].name = "number".to_owned();
@@ -97,8 +97,12 @@ fn a_source_s_change_does_not_narrow_a_column() {
     let mut target = target(1, &[("id", T::Int32), ("v", array(T::Int32))], &[0]);
     file.load(&Batch::new().create(&target).row(5, &[Some("1"), Some("[[\"1\"]]")])).unwrap();
     target.columns[1].column_type = array(T::Int64);
-    let change =
-        TableChange::Widen { name: "v".to_owned(), from: array(T::Int32), to: array(T::Int64) };
+    let change = TableChange::Widen {
+        name: "v".to_owned(),
+        from: array(T::Int32),
+        to: array(T::Int64),
+        in_key: false,
+    };
     let row = [Some("2"), Some("[\"9223372036854775807\"]")];
     file.load(&Batch::new().table(&target, vec![change]).row(6, &row)).unwrap();
     assert_eq!(

@@ -110,14 +110,14 @@ impl Applier {
             self.raise_watermark(event);
             return Ok(Pushed::Taken);
         }
-        let fitted = self.fit(event, force)?;
+        let fitted = self.fit(event)?;
         self.note_topic(event);
         let Some(known) = self.tables.get(event.table) else { return Ok(Pushed::Taken) };
         let (target, epoch) = (Arc::clone(&known.target), known.epoch);
         if self.is_done_before(event, &target, (is_ours, is_read)) {
             return Ok(Pushed::Taken);
         }
-        if event.position.epoch < epoch || self.is_of_older_key(event, &target, is_read)? {
+        if event.position.epoch < epoch {
             return Ok(Pushed::Taken);
         }
         let target = self.enter_epoch(event, target, epoch);
@@ -126,8 +126,8 @@ impl Applier {
             && floor.is_some_and(|floor| event.position <= floor);
         if !below {
             let pushed = self.change(event, &target, &fitted, force)?;
-            if pushed != Pushed::Taken {
-                return Ok(pushed);
+            if pushed == Pushed::Waits {
+                return Ok(Pushed::Waits);
             }
         }
         if !is_read || !target.is_keyed() {
@@ -217,8 +217,8 @@ impl Applier {
         let is_delete = event.envelope.operation == Operation::Delete;
         let row = if is_delete { event.envelope.before } else { event.envelope.after };
         let mut cells = match row {
-            Some(row) => self.read_row(row.get(), event.position, fitted, (target, is_delete))?,
-            None if is_delete => self.key_row(event.record, event.position, fitted, target)?,
+            Some(row) => self.read_row(row.get(), event.seen_at(), fitted, (target, is_delete))?,
+            None if is_delete => self.key_row(event.record, event.seen_at(), fitted, target)?,
             None => return Err(RecordProblem::new("it has no new row").into()),
         };
         let key = self
@@ -265,13 +265,13 @@ impl Applier {
                     event.table.quoted()
                 ))
             })?;
-            old = Some(self.read_row(before.get(), event.position, fitted, (target, false))?);
+            old = Some(self.read_row(before.get(), event.seen_at(), fitted, (target, false))?);
         }
         let mut new = None;
         if event.envelope.operation != Operation::Delete {
             let after = event.envelope.after;
             let after = after.ok_or_else(|| RecordProblem::new("it has no new row"))?;
-            let mut cells = self.read_row(after.get(), event.position, fitted, (target, false))?;
+            let mut cells = self.read_row(after.get(), event.seen_at(), fitted, (target, false))?;
             if let Some(old) = &old {
                 fill_missing(&mut cells, old);
             }
@@ -341,8 +341,7 @@ impl Applier {
         let Some(known) = self.tables.get(&table) else { return Ok(Pushed::Taken) };
         let target = Arc::clone(&known.target);
         let floor = known.floor;
-        let is_older = target.keyed_at.is_some_and(|at| position < at);
-        if !target.is_keyed() || is_older || floor.is_some_and(|floor| position <= floor) {
+        if !target.is_keyed() || floor.is_some_and(|floor| position <= floor) {
             return Ok(Pushed::Taken);
         }
         let version = version.unwrap_or_else(|| Arc::new(Version::of_target(&target)));

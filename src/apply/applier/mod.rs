@@ -10,7 +10,6 @@ mod commit;
 mod epochs;
 mod fitting;
 mod record;
-mod rekey;
 mod row;
 mod tables;
 mod waiting;
@@ -43,6 +42,7 @@ use crate::apply::warehouse::Claim;
 use crate::apply::warehouse::Warehouse;
 use crate::envelope::Operation;
 use crate::envelope::read::Envelope;
+use crate::lsn::Lsn;
 use crate::position::Position;
 use crate::table::TableName;
 
@@ -81,8 +81,6 @@ pub enum Pushed {
     Taken,
     /// Its row's values are still to come in another partition: this one must wait.
     Waits,
-    /// What was pushed before has to be stored first: commit, and push [`Applier::take_back`].
-    CommitFirst,
 }
 
 /// Topic and key of records that wait among the dead letters.
@@ -185,8 +183,6 @@ pub struct Applier {
     done: Done,
     /// Position of the record that was last told to wait.
     waits_at: Position,
-    /// The record for which everything before it is to be committed.
-    kept: Option<Record>,
 }
 
 impl Applier {
@@ -230,7 +226,6 @@ impl Applier {
             read_whole: Vec::new(),
             done: Done::default(),
             waits_at: Position::default(),
-            kept: None,
         };
         applier.reload()?;
         Ok(applier)
@@ -353,20 +348,11 @@ impl Applier {
     /// The record is bad and the policy is to stop, or nothing goes on.
     pub fn push(&mut self, record: Record, force: bool) -> Result<Pushed, ApplyError> {
         let taken = self.take(&record, force)?;
-        match taken {
-            Pushed::Taken => {
-                self.bytes += record.bytes();
-                self.records.push(record);
-            }
-            Pushed::CommitFirst => self.kept = Some(record),
-            Pushed::Waits => {}
+        if taken == Pushed::Taken {
+            self.bytes += record.bytes();
+            self.records.push(record);
         }
         Ok(taken)
-    }
-
-    /// The record that was last told to be pushed again after a commit.
-    pub fn take_back(&mut self) -> Option<Record> {
-        self.kept.take()
     }
 
     fn take(&mut self, record: &Record, force: bool) -> Result<Pushed, ApplyError> {
@@ -383,8 +369,8 @@ impl Applier {
             false => self.interpret(record, &partition, force),
         };
         match result {
+            Ok(Pushed::Waits) => return Ok(Pushed::Waits),
             Ok(Pushed::Taken) => {}
-            Ok(later) | Err(TableProblem::Later(later)) => return Ok(later),
             Err(TableProblem::Halt(error)) => return Err(error),
             Err(TableProblem::Record(problem)) => self.bad(record, problem)?,
         }
@@ -471,11 +457,27 @@ struct Event<'a> {
     partition: &'a Partition,
 }
 
+impl Event<'_> {
+    /// Where the source's columns were as the record has them. A snapshot's row has a position
+    /// below every change, and the columns of the moment at which the snapshot was taken.
+    fn seen_at(&self) -> Position {
+        let lsn = self.envelope.source.lsn.unwrap_or_default();
+        let is_snapshot = self.envelope.operation == Operation::Read;
+        if !is_snapshot || self.position.commit_lsn != Lsn::ZERO || lsn == 0 {
+            return self.position;
+        }
+        // Commits that begin at the snapshot's own LSN are not in it.
+        let before = Lsn(lsn - 1);
+        Position { commit_lsn: before, ord: u64::MAX, sub: 1, ..self.position }
+    }
+}
+
 fn empty_target(table: &TableName) -> Target {
     Target {
         id: tables::table_id(table),
         table: table.clone(),
         prefix: String::new(),
+        oid: None,
         columns: Vec::new(),
         key: Vec::new(),
         is_foreign: false,
@@ -485,7 +487,6 @@ fn empty_target(table: &TableName) -> Target {
         reread_at: None,
         has_older: false,
         version_at: None,
-        keyed_at: None,
         topics: Vec::new(),
     }
 }

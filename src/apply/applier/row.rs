@@ -56,15 +56,17 @@ pub(super) struct RowReader<'a> {
 }
 
 impl RowReader<'_> {
-    /// Reads a row. Columns that the version has and the row lacks are missing.
+    /// Reads a row whose table was at this position as the version says. Columns that the version
+    /// has and the row lacks are missing.
     pub(super) fn read(
         &self,
         json: &str,
         position: Position,
         texts: &mut Texts,
     ) -> Result<Vec<Cell>, RecordProblem> {
+        let at = (position, self.target.is_keyed());
         let mut cells: Vec<Cell> =
-            self.target.columns.iter().map(|column| absent(column, position, texts)).collect();
+            self.target.columns.iter().map(|column| absent(column, at, texts)).collect();
         for place in self.places.iter().flatten() {
             if let Some(cell) = cells.get_mut(*place) {
                 *cell = Cell::Missing;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::apply::applier::Known;
-use crate::apply::applier::Pushed;
 use crate::apply::applier::Schemas;
 use crate::apply::applier::record::Record;
 use crate::apply::applier::record::RecordProblem;
@@ -17,7 +16,6 @@ use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
 use crate::apply::merge::target;
 use crate::apply::merge::target::Reconciled;
-use crate::apply::merge::version;
 use crate::apply::merge::version::Learnt;
 use crate::apply::merge::version::Version;
 use crate::apply::warehouse::ForeignTable;
@@ -33,8 +31,6 @@ pub(super) enum TableProblem {
     Record(RecordProblem),
     /// Nothing goes on.
     Halt(ApplyError),
-    /// It is to be pushed again later.
-    Later(Pushed),
 }
 
 impl From<RecordProblem> for TableProblem {
@@ -73,20 +69,15 @@ impl Fitted {
     }
 }
 
-/// The texts of an embedded schema and of the key's, and what both say.
-#[derive(Debug)]
-struct Embedded {
-    schema: Box<str>,
-    key_schema: Option<Box<str>>,
-    version: Arc<Version>,
-}
+/// The text of an embedded schema, and what it says.
+type Embedded = (Box<str>, Arc<Version>);
 
 /// Versions by what names them.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
     /// By fingerprint.
     entries: HashMap<String, Arc<Version>>,
-    /// By the text of the embedded schema and the key, the latest of each topic first.
+    /// By the text of the embedded schema, the latest of each topic first.
     embedded: HashMap<Arc<str>, Vec<Embedded>>,
     fitted: HashMap<usize, Fitted>,
 }
@@ -149,27 +140,16 @@ impl Versions {
         table: &TableName,
     ) -> Result<Arc<Version>, RecordProblem> {
         let known = self.embedded.entry(Arc::clone(&record.topic)).or_default();
-        let key_schema = record.key.as_deref().and_then(version::key_schema);
-        // Without one, the key's own columns tell.
-        let names = || version::key_names(record.key.as_deref());
-        let key = if key_schema.is_none() { names() } else { Vec::new() };
-        let is_this = |known: &Embedded| {
-            *known.schema == *schema
-                && known.key_schema.as_deref() == key_schema
-                && (key_schema.is_some() || known.version.key == key)
-                && known.version.table == *table
-        };
-        if let Some(at) = known.iter().position(is_this) {
+        if let Some(at) = known.iter().position(|(text, _)| **text == *schema) {
             known.swap(0, at);
-            if let Some(known) = known.first() {
-                return Ok(Arc::clone(&known.version));
+            if let Some((_, version)) = known.first() {
+                return Ok(Arc::clone(version));
             }
         }
-        let version = Version::of_embedded(table.clone(), schema, names())
+        let version = Version::of_embedded(table.clone(), schema, record.key.as_deref())
             .map_err(|expected| RecordProblem::new(format!("expected {expected}")))?;
         let version = Arc::new(version);
-        let (schema, key_schema) = (schema.into(), key_schema.map(Box::from));
-        known.insert(0, Embedded { schema, key_schema, version: Arc::clone(&version) });
+        known.insert(0, (schema.into(), Arc::clone(&version)));
         known.truncate(EMBEDDED_MAX);
         Ok(version)
     }
@@ -240,10 +220,7 @@ fn adopt(
     let column = |(name, column_type): &(String, ColumnType)| TargetColumn {
         name: name.clone(),
         column_type: column_type.clone(),
-        attnum: None,
-        default: None,
-        since: None,
-        dropped: false,
+        ..TargetColumn::default()
     };
     let columns: Vec<TargetColumn> = foreign.columns.iter().map(column).collect();
     let names = match version {
@@ -265,6 +242,7 @@ fn adopt(
         id: table_id(table),
         table: table.clone(),
         prefix: prefix.to_owned(),
+        oid: None,
         columns,
         key,
         is_foreign: true,
@@ -274,7 +252,6 @@ fn adopt(
         reread_at: None,
         has_older: false,
         version_at: None,
-        keyed_at: None,
         topics: Vec::new(),
     };
     let places = match version {
@@ -286,8 +263,7 @@ fn adopt(
         }
         None => (0..target.columns.len()).map(Some).collect(),
     };
-    let changes = vec![TableChange::Adopt];
-    Ok(Reconciled { target, changes, places, reread: None, has_new_key: false })
+    Ok(Reconciled { target, changes: vec![TableChange::Adopt], places, reread: None })
 }
 
 /// Whether a table may be filled by a prefix.
@@ -303,32 +279,6 @@ pub(super) fn check_owner(known: &Known, prefix: &str) -> Result<(), ApplyError>
         ),
         hint: "give each source a warehouse of its own, or leave one out with --topics".to_owned(),
     })
-}
-
-/// Whether a record that tells rows apart as its table does has what that takes.
-pub(super) fn check_key(
-    record: &Record,
-    said: Option<&Version>,
-    known: &Target,
-) -> Result<(), RecordProblem> {
-    let has_key =
-        said.map_or(known.is_foreign && known.is_keyed(), |version| !version.key.is_empty());
-    match &record.key {
-        None if has_key => Err(RecordProblem::new(format!(
-            "it has no key, and rows of table {} are told apart by one",
-            known.table
-        ))),
-        // That one row lacks a value says nothing of the others.
-        Some(key)
-            if known.is_keyed()
-                && record.schema().is_none()
-                && said.is_none_or(|version| version.key.is_empty())
-                && version::has_null(key) =>
-        {
-            Err(RecordProblem::new("a column of the key is null"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The version by which a record is read whose schema nobody says.

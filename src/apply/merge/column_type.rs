@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 /// Type of a column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
     /// `t` or `f`.
@@ -24,6 +24,7 @@ pub enum ColumnType {
     /// Exact decimal of so many digits, so many of them after the point.
     Decimal(u32, u32),
     /// Text of any length.
+    #[default]
     Text,
     /// Text of at most so many characters.
     Varchar(u32),

@@ -16,6 +16,7 @@ use crate::apply::merge::plan::RowPlan;
 use crate::apply::merge::plan::TableChange;
 use crate::apply::merge::plan::TablePlan;
 use crate::apply::merge::plan::Target;
+use crate::apply::merge::plan::TargetColumn;
 use crate::lsn::Lsn;
 use crate::position::Position;
 use crate::table::TableName;
@@ -150,7 +151,8 @@ impl Batch {
         self.changes
     }
 
-    /// Sets what a table is to be, with what must be changed for it.
+    /// Sets what a table is to be, with what must be changed for it. A table that the batch creates
+    /// is created as it is at the end, so that a creation takes in every later change.
     pub fn set_target(
         &mut self,
         target: &Arc<Target>,
@@ -159,7 +161,11 @@ impl Batch {
         let table = self.table(target);
         table.target = Arc::clone(target);
         table.store_target = true;
-        table.changes.extend(changes);
+        if !table.changes.contains(&TableChange::Create) {
+            table.changes.extend(changes);
+            // It makes an index and tombstones by the names that the key has in the end.
+            table.changes.sort_by_key(|change| *change == TableChange::Adopt);
+        }
     }
 
     fn table(&mut self, target: &Arc<Target>) -> &mut TableBatch {
@@ -244,11 +250,6 @@ impl Batch {
             }
         }
         *known = change;
-    }
-
-    /// Whether something happens to a table in this batch.
-    pub fn touches(&self, table: &TableName) -> bool {
-        self.tables.contains_key(table) || self.moved.keys().any(|(known, _)| known == table)
     }
 
     /// The state of a key in this batch, if it was changed here.
@@ -432,47 +433,42 @@ fn padded(
     (position, texts): (Position, &mut Texts),
 ) -> Vec<Cell> {
     for column in target.columns.iter().skip(cells.len()) {
-        cells.push(absent(column, position, texts));
+        cells.push(absent(column, (position, target.is_keyed()), texts));
     }
     cells
 }
 
-/// What a record that does not have a column says of it: older than the column, it has its default;
-/// newer, the column was dropped.
+/// What a record that does not have a column says of it. Older than the column, it has what the
+/// source gave to rows that were there, or says nothing if that is not known; newer, the column was
+/// dropped. Rows of a table without key have to be whole.
 pub fn absent(
-    column: &crate::apply::merge::plan::TargetColumn,
-    position: Position,
+    column: &TargetColumn,
+    (position, is_keyed): (Position, bool),
     texts: &mut Texts,
 ) -> Cell {
-    match (&column.since, &column.default) {
-        (Some(since), Some(default)) if position < *since => {
-            Cell::Text(texts.push(default.as_bytes()))
-        }
-        _ => Cell::Null,
+    if column.since.is_none_or(|since| position >= since) {
+        return Cell::Null;
+    }
+    match &column.default {
+        Some(default) => Cell::Text(texts.push(default.as_bytes())),
+        None if column.default_unknown && is_keyed => Cell::Missing,
+        None => Cell::Null,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::merge::column_type::ColumnType;
     use crate::apply::merge::plan::TableId;
-    use crate::apply::merge::plan::TargetColumn;
     use crate::lsn::Lsn;
 
     fn target() -> Arc<Target> {
-        let column = |name: &str| TargetColumn {
-            name: name.to_owned(),
-            column_type: ColumnType::Text,
-            attnum: None,
-            default: None,
-            since: None,
-            dropped: false,
-        };
+        let column = |name: &str| TargetColumn { name: name.to_owned(), ..TargetColumn::default() };
         Arc::new(Target {
             id: TableId(1),
             table: TableName::new("s", "t"),
             prefix: "p".to_owned(),
+            oid: None,
             columns: ["id", "a", "big"].map(column).to_vec(),
             key: vec![0],
             is_foreign: false,
@@ -482,7 +478,6 @@ mod tests {
             reread_at: None,
             has_older: false,
             version_at: None,
-            keyed_at: None,
             topics: Vec::new(),
         })
     }
@@ -616,5 +611,38 @@ mod tests {
         assert_eq!(counts(&[(1, 1), (1, 2), (-1, 3), (-1, 4), (-1, 6)], None), [(-1, at(6))]);
         // Reads need no place of their own.
         assert_eq!(counts(&[(1, 0), (1, 0), (1, 0)], None), [(3, at(0))]);
+    }
+
+    #[test]
+    fn a_table_is_created_as_it_is_at_the_end_of_the_batch() {
+        let added = TableChange::AddColumn(TargetColumn::default());
+        let mut batch = Batch::default();
+        batch.set_target(&target(), [TableChange::Create]);
+        batch.set_target(&target(), [added.clone()]);
+        assert_eq!(batch.into_plans().1[0].changes, [TableChange::Create]);
+        let mut batch = Batch::default();
+        batch.set_target(&target(), [TableChange::Adopt]);
+        batch.set_target(&target(), [added.clone()]);
+        assert_eq!(batch.into_plans().1[0].changes, [added, TableChange::Adopt]);
+    }
+
+    #[test]
+    fn a_record_older_than_a_column_has_what_rows_had_that_were_there() {
+        let column = TargetColumn { since: Some(at(5)), ..TargetColumn::default() };
+        let with = TargetColumn { default: Some("d".to_owned()), ..column.clone() };
+        let unknown = TargetColumn { default_unknown: true, ..column.clone() };
+        let mut texts = Texts::default();
+        let mut of = |column: &TargetColumn, lsn, is_keyed| {
+            let cell = absent(column, (at(lsn), is_keyed), &mut texts);
+            texts
+                .text(cell)
+                .map_or(format!("{cell:?}"), |text| String::from_utf8_lossy(text).into())
+        };
+        assert_eq!(of(&with, 4, true), "d");
+        assert_eq!(of(&with, 5, true), "Null");
+        assert_eq!(of(&column, 4, true), "Null");
+        assert_eq!(of(&unknown, 4, true), "Missing");
+        assert_eq!(of(&unknown, 4, false), "Null");
+        assert_eq!(of(&unknown, 6, true), "Null");
     }
 }

@@ -26,6 +26,10 @@ pub struct Target {
     pub table: TableName,
     /// The topic prefix that fills it.
     pub prefix: String,
+    /// The source table's `pg_class.oid`, if it is known: numbers of columns mean something within
+    /// one such table only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oid: Option<u32>,
     /// Its columns, in the order of cells; technical ones are not among them.
     pub columns: Vec<TargetColumn>,
     /// Places of the columns that tell rows apart; empty: a multiset.
@@ -52,28 +56,34 @@ pub struct Target {
     /// The newest version of the source table's columns that was seen, by position.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub version_at: Option<Position>,
-    /// Where it got the key that it has, if that is not the first: what is older was applied under
-    /// another.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
-    pub keyed_at: Option<Position>,
     /// Topics that bring it: a record without value does not say whose key it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
 }
 
 /// A column of a target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetColumn {
     /// Its name, the source's.
     pub name: String,
     /// Its type.
     pub column_type: ColumnType,
+    /// The type that the source's column has, which may be narrower; `None`: as wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<ColumnType>,
     /// Number in the source's catalog, if it is known: by it a renamed column is recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attnum: Option<i16>,
+    /// A later version without numbers had a column of this name: which column that was is shown
+    /// by the next version with numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_name: bool,
     /// Text of the value that rows have which are older than the column; `None`: NULL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
+    /// What rows have that are older than the column is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default_unknown: bool,
     /// Records before this position do not have it yet.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub since: Option<Position>,
@@ -113,9 +123,9 @@ pub struct KnownTable {
 /// A change of a table's columns, done before rows are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableChange {
-    /// Create it, with all columns that the target has.
+    /// Create it as the target is at the end of the batch: no other change goes with it.
     Create,
-    /// Take one that is there: add the technical columns that it lacks.
+    /// Take one that is there: add the technical columns that it lacks. The last of the changes.
     Adopt,
     /// Add a column; rows that are there get its default.
     AddColumn(TargetColumn),
@@ -127,6 +137,8 @@ pub enum TableChange {
         from: ColumnType,
         /// The type it gets.
         to: ColumnType,
+        /// It is of the key, so that tombstones have it too.
+        in_key: bool,
     },
     /// Rename a column.
     Rename {
@@ -134,19 +146,8 @@ pub enum TableChange {
         from: String,
         /// To.
         to: String,
-    },
-    /// Forget the key that tells rows apart, and the tombstones under it; the first of the changes.
-    DropKey {
-        /// Rows were told apart by one.
-        had_key: bool,
-        /// Remove the rows, too: all of them are read again.
-        empty: bool,
-    },
-    /// Tell rows apart by the target's key, or by nothing; the last of the changes.
-    AddKey {
-        /// Rows are told apart by it. Otherwise those without a value in it stay as they are, and
-        /// of equal ones the latest.
-        is_unique: bool,
+        /// It is of the key, so that tombstones have it too.
+        in_key: bool,
     },
 }
 
@@ -292,8 +293,7 @@ impl Plan {
     }
 }
 
-/// A position as sortable text: the header's form with leading zeros. An epoch that is counted has
-/// at most five digits, one of the clock has ten, so that it sorts behind.
+/// A position as sortable text: the header's form with leading zeros.
 pub fn sortable(position: Position) -> String {
     let Position { epoch, commit_lsn, ord, sub } = position;
     format!("{epoch:05}:{:020}:{ord:020}:{sub}", commit_lsn.0)
@@ -344,17 +344,5 @@ mod position_text_required {
         deserializer: D,
     ) -> Result<Position, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_epoch_of_the_clock_sorts_behind_all_that_are_counted() {
-        let text = |epoch| sortable(Position { epoch, ..Position::default() });
-        let sorted = [0, 1, 2, 10, 9999, 1_795_000_000, 1_795_000_001].map(text);
-        assert!(sorted.is_sorted(), "{sorted:?}");
     }
 }

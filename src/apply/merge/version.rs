@@ -24,6 +24,8 @@ use crate::table::TableName;
 pub struct Version {
     /// The source's table.
     pub table: TableName,
+    /// Its `pg_class.oid`, if it is known.
+    pub oid: Option<u32>,
     /// Its columns, in the order of records.
     pub columns: Vec<VersionColumn>,
     /// Names of the columns that tell rows apart; empty: nothing does.
@@ -133,10 +135,11 @@ impl Version {
         let unique = key.get("unique").and_then(Value::as_bool).unwrap_or_default();
         let names = key.get("columns").and_then(Value::as_array).into_iter().flatten();
         let key = names.filter_map(Value::as_str).map(str::to_owned).filter(|_| unique).collect();
-        Ok(Version { table, columns, key, learnt: Learnt::Schema })
+        let oid = entry.get("oid").and_then(Value::as_u64).and_then(|oid| u32::try_from(oid).ok());
+        Ok(Version { table, oid, columns, key, learnt: Learnt::Schema })
     }
 
-    /// From the schema embedded in a record's value, and the columns of the record's key.
+    /// From the schema embedded in a record's value, and the record's key.
     ///
     /// # Errors
     ///
@@ -144,7 +147,7 @@ impl Version {
     pub fn of_embedded(
         table: TableName,
         schema: &str,
-        key: Vec<String>,
+        key: Option<&[u8]>,
     ) -> Result<Self, &'static str> {
         let schema: Value = serde_json::from_str(schema).map_err(|_| "a schema in JSON")?;
         let fields = schema.get("fields").and_then(Value::as_array);
@@ -170,7 +173,7 @@ impl Version {
                 }
             })
             .collect();
-        Ok(Version { table, columns, key, learnt: Learnt::Schema })
+        Ok(Version { table, oid: None, columns, key: key_names(key), learnt: Learnt::Schema })
     }
 
     /// From the warehouse's table, for records that carry no schema.
@@ -178,6 +181,7 @@ impl Version {
         let columns = target.columns.iter().filter(|column| !column.dropped);
         Version {
             table: target.table.clone(),
+            oid: None,
             columns: columns
                 .map(|column| VersionColumn {
                     name: column.name.clone(),
@@ -213,7 +217,7 @@ impl Version {
                 untyped: value.get() == "null",
             });
         })?;
-        Ok(Version { table, columns, key: key_names(key), learnt: Learnt::Look })
+        Ok(Version { table, oid: None, columns, key: key_names(key), learnt: Learnt::Look })
     }
 
     /// The text of a column's default.
@@ -239,7 +243,7 @@ fn look(value: &RawValue) -> ColumnType {
 }
 
 /// The columns of a record's key; empty if it has none, or if null may be in it.
-pub fn key_names(key: Option<&[u8]>) -> Vec<String> {
+fn key_names(key: Option<&[u8]>) -> Vec<String> {
     let Some(key) = key.and_then(|key| serde_json::from_slice::<Value>(key).ok()) else {
         return Vec::new();
     };
@@ -256,26 +260,6 @@ pub fn key_names(key: Option<&[u8]>) -> Vec<String> {
         return Vec::new();
     }
     row.keys().cloned().collect()
-}
-
-/// The text of the schema that a record's key carries.
-pub fn key_schema(key: &[u8]) -> Option<&str> {
-    #[derive(serde::Deserialize)]
-    struct Key<'a> {
-        #[serde(borrow)]
-        schema: Option<&'a RawValue>,
-        #[serde(borrow, rename = "payload")]
-        _payload: &'a RawValue,
-    }
-    let schema = serde_json::from_slice::<Key<'_>>(key).ok()?.schema?.get();
-    schema.starts_with('{').then_some(schema)
-}
-
-/// Whether a record's key is no more than a row, and a value in it is null.
-pub fn has_null(key: &[u8]) -> bool {
-    let Ok(key) = serde_json::from_slice::<Value>(key) else { return false };
-    let has_schema = key.get("schema").is_some_and(|schema| schema.get("fields").is_some());
-    !has_schema && key.as_object().is_some_and(|row| row.values().any(Value::is_null))
 }
 
 /// Whether a default's expression is one value: a number, a truth value, NULL, or a quoted text

@@ -133,15 +133,13 @@ mod tests {
         let column = |(name, column_type): &(String, ColumnType)| TargetColumn {
             name: name.clone(),
             column_type: column_type.clone(),
-            attnum: None,
-            default: None,
-            since: None,
-            dropped: false,
+            ..TargetColumn::default()
         };
         Target {
             id: TableId(1),
             table: table.clone(),
             prefix: "p".to_owned(),
+            oid: None,
             columns: found.columns.iter().map(column).collect(),
             key: vec![0],
             is_foreign: true,
@@ -151,7 +149,6 @@ mod tests {
             reread_at: None,
             has_older: false,
             version_at: None,
-            keyed_at: None,
             topics: Vec::new(),
         }
     }

@@ -406,7 +406,7 @@ impl Loading<'_> {
 /// The type that a column has after a plan's own changes.
 fn widened_by(plan: &TablePlan, column: &str, stored: &StoredType) -> StoredType {
     plan.changes.iter().fold(stored.clone(), |stored, change| match change {
-        TableChange::Widen { name, from, to } if name == column => stored.widened(from, to),
+        TableChange::Widen { name, from, to, .. } if name == column => stored.widened(from, to),
         _ => stored,
     })
 }

@@ -51,17 +51,19 @@ impl Changing<'_> {
                 self.check_names()?;
                 self.add_column(column)
             }
-            TableChange::Widen { name, from, to } => match layout.stored_type(name) {
+            TableChange::Widen { name, from, to, .. } => match layout.stored_type(name) {
                 Some(stored) => self.widen(name, stored, &stored.widened(from, to)),
                 // The next look at the types says what is wrong.
                 None => Ok(()),
             },
-            TableChange::Rename { from, to } => {
+            TableChange::Rename { from, to, .. } => {
                 self.check_names()?;
-                self.rename(from, to)
+                self.rename(from, to)?;
+                if layout.has(INCOMPLETE_COLUMN) {
+                    self.rename_incomplete(from, to)?;
+                }
+                Ok(())
             }
-            TableChange::DropKey { had_key, empty } => self.drop_key(layout, *had_key, *empty),
-            TableChange::AddKey { is_unique } => self.add_key(layout, *is_unique),
         }
     }
 
@@ -104,11 +106,13 @@ impl Changing<'_> {
         definitions
             .extend(self.technical_columns().map(|(column, stored)| format!("{column} {stored}")));
         self.execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {}.{}; CREATE TABLE {} ({})",
+            "CREATE SCHEMA IF NOT EXISTS {}.{}; CREATE TABLE {} ({}); DROP TABLE IF EXISTS {}",
             sql::CATALOG,
             name(&table.namespace),
             sql::table(table),
-            definitions.join(", ")
+            definitions.join(", "),
+            // Those of a table that a person has dropped.
+            sql::tombstones(self.target.id)
         ))?;
         let layout = Layout::read(self.connection, table)?;
         self.create_tombstones(&layout)
@@ -175,52 +179,6 @@ impl Changing<'_> {
         ))
     }
 
-    fn drop_key(&self, layout: &Layout, had_key: bool, empty: bool) -> Result<(), WarehouseError> {
-        let table = sql::table(&self.target.table);
-        self.execute(&format!("DROP TABLE IF EXISTS {}", sql::tombstones(self.target.id)))?;
-        if empty {
-            return self.execute(&format!("DELETE FROM {table}"));
-        }
-        if had_key && !self.target.is_keyed() && layout.has(DELETED_COLUMN) {
-            // Where rows are counted none is marked.
-            return self.execute(&format!("DELETE FROM {table} WHERE {DELETED_COLUMN}"));
-        }
-        Ok(())
-    }
-
-    /// Rows are told apart by the target's key from here on. Where they are not, the latest of
-    /// equal ones stays.
-    fn add_key(&self, layout: &Layout, is_unique: bool) -> Result<(), WarehouseError> {
-        if !self.target.is_keyed() {
-            return Ok(());
-        }
-        let table = sql::table(&self.target.table);
-        let key: Vec<String> = self.target.key_columns().map(|column| name(&column.name)).collect();
-        let is = |what: &str, joined: &str| {
-            let each = key.iter().map(|one| format!("{one} IS {what}"));
-            each.collect::<Vec<_>>().join(joined)
-        };
-        // Rows that are marked need not be told apart from those that are there.
-        let mut order = format!("{POSITION_COLUMN} DESC");
-        let has_marks = layout.has(DELETED_COLUMN);
-        if has_marks {
-            order = format!("coalesce({DELETED_COLUMN}, false), {order}");
-            let unknown = is("NULL", " OR ");
-            self.execute(&format!("DELETE FROM {table} WHERE {DELETED_COLUMN} AND ({unknown})"))?;
-        }
-        if !is_unique || has_marks {
-            self.execute(&format!(
-                "DELETE FROM {table} WHERE rowid IN (SELECT id FROM (SELECT rowid AS id, \
-                 row_number() OVER (PARTITION BY {} ORDER BY {order}) AS place FROM {table} WHERE \
-                 {}) WHERE place > 1)",
-                key.join(", "),
-                is("NOT NULL", " AND "),
-            ))?;
-        }
-        self.add_technical_columns(layout)?;
-        self.create_tombstones(layout)
-    }
-
     fn add_column(&self, column: &TargetColumn) -> Result<(), WarehouseError> {
         let (table, quoted) = (sql::table(&self.target.table), name(&column.name));
         let stored = StoredType::of(&column.column_type);
@@ -259,6 +217,22 @@ impl Changing<'_> {
             self.execute(&format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"))?;
         }
         Ok(())
+    }
+
+    /// Rows name the columns that they lack.
+    fn rename_incomplete(&self, from: &str, to: &str) -> Result<(), WarehouseError> {
+        let table = sql::table(&self.target.table);
+        let (from, to) = (literal(from), literal(to));
+        let lacking = format!("{table} WHERE list_contains({INCOMPLETE_COLUMN}, {from})");
+        let [rows] = self.connection.numbers(&format!("SELECT count(*) FROM {lacking}"))?;
+        if rows == 0 {
+            return Ok(());
+        }
+        self.execute(&format!(
+            "UPDATE {table} SET {INCOMPLETE_COLUMN} = list_transform({INCOMPLETE_COLUMN}, lambda n \
+             : CASE n WHEN {from} THEN {to} ELSE n END) WHERE list_contains({INCOMPLETE_COLUMN}, \
+             {from})"
+        ))
     }
 
     /// The table, and that of its tombstones if the column is of the key.

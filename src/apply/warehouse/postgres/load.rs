@@ -124,7 +124,8 @@ impl Load<'_> {
         let statements = Statements::new(&plan.target, self.delete_mode);
         let created =
             plan.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt));
-        let changes: String = plan.changes.iter().map(|change| statements.change(change)).collect();
+        let changes: String =
+            plan.changes.iter().map(|change| statements.change(change, !created)).collect();
         let store = if plan.store_target {
             state::store_table(plan, created) + ";\n"
         } else {
@@ -134,9 +135,6 @@ impl Load<'_> {
         let sql = store + &changes;
         if !sql.is_empty() {
             self.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
-        }
-        if plan.changes.iter().any(|c| matches!(c, TableChange::AddKey { .. })) {
-            self.fitting.remove(&plan.target.id);
         }
         if !self.fitting.contains(&plan.target.id) {
             fit(self.client, &plan.target, self.delete_mode).await?;

@@ -63,10 +63,10 @@ pub(super) fn type_name(column_type: &ColumnType) -> String {
 /// A table's names, made once.
 #[derive(Clone, Debug)]
 pub(super) struct Statements<'a> {
-    pub(super) target: &'a Target,
-    pub(super) delete_mode: DeleteMode,
-    pub(super) table: String,
-    pub(super) tombstones: String,
+    target: &'a Target,
+    delete_mode: DeleteMode,
+    table: String,
+    tombstones: String,
     stage: String,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Statements<'a> {
         list(self.target.columns.iter().map(|column| column.name.as_str()), each)
     }
 
-    pub(super) fn key(&self, each: impl Fn(&str) -> String) -> String {
+    fn key(&self, each: impl Fn(&str) -> String) -> String {
         list(self.target.key_columns().map(|column| column.name.as_str()), each)
     }
 
@@ -104,7 +104,7 @@ impl<'a> Statements<'a> {
         names.map(|name| format!("{a}.{name} = {b}.{name}")).collect::<Vec<_>>().join(" AND ")
     }
 
-    pub(super) fn is_soft(&self) -> bool {
+    fn is_soft(&self) -> bool {
         self.delete_mode == DeleteMode::Soft && self.target.is_keyed()
     }
 
@@ -112,7 +112,7 @@ impl<'a> Statements<'a> {
         format!("{} {}", quote_identifier(&column.name), type_name(&column.column_type))
     }
 
-    pub(super) fn technical(&self) -> Vec<String> {
+    fn technical(&self) -> Vec<String> {
         let zero = "00000:00000000000000000000:00000000000000000000:0";
         let mut columns =
             vec![format!("{POSITION_COLUMN} text COLLATE \"C\" NOT NULL DEFAULT '{zero}'")];
@@ -125,8 +125,9 @@ impl<'a> Statements<'a> {
         columns
     }
 
-    /// SQL of one change of the table's columns.
-    pub(super) fn change(&self, change: &TableChange) -> String {
+    /// SQL of one change of the table's columns. `has_tombstones`: it is ours, and was before this
+    /// batch.
+    pub(super) fn change(&self, change: &TableChange, has_tombstones: bool) -> String {
         let table = &self.table;
         match change {
             TableChange::Create => self.create(),
@@ -149,7 +150,7 @@ impl<'a> Statements<'a> {
                 let definition = Self::definition(column);
                 format!("ALTER TABLE {table} ADD COLUMN {definition}{default};\n{drop}")
             }
-            TableChange::Widen { name, to, .. } => {
+            TableChange::Widen { name, to, in_key, .. } => {
                 let (column, to) = (quote_identifier(name), type_name(to));
                 let alter = |table: &str| {
                     format!(
@@ -157,23 +158,34 @@ impl<'a> Statements<'a> {
                          USING {column}::{to};\n"
                     )
                 };
-                self.also_of_tombstones(name, alter)
+                self.also_of_tombstones(*in_key && has_tombstones, alter)
             }
-            TableChange::Rename { from, to } => {
+            TableChange::Rename { from, to, in_key } => {
                 let (old, new) = (quote_identifier(from), quote_identifier(to));
                 let alter =
                     |table: &str| format!("ALTER TABLE {table} RENAME COLUMN {old} TO {new};\n");
-                self.also_of_tombstones(to, alter)
+                let renamed = self.also_of_tombstones(*in_key && has_tombstones, alter);
+                renamed + &self.rename_incomplete([from, to], has_tombstones)
             }
-            TableChange::DropKey { had_key, empty } => self.drop_key(*had_key, *empty),
-            TableChange::AddKey { is_unique } => self.add_key(*is_unique),
         }
     }
 
-    fn also_of_tombstones(&self, column: &str, alter: impl Fn(&str) -> String) -> String {
-        let in_key = self.target.key_columns().any(|known| known.name == column);
-        let tombstones = if in_key { alter(&self.tombstones) } else { String::new() };
+    fn also_of_tombstones(&self, also: bool, alter: impl Fn(&str) -> String) -> String {
+        let tombstones = if also { alter(&self.tombstones) } else { String::new() };
         alter(&self.table) + &tombstones
+    }
+
+    /// Rows name the columns that they lack.
+    fn rename_incomplete(&self, names: [&String; 2], has_column: bool) -> String {
+        if !self.target.is_keyed() || !has_column {
+            return String::new();
+        }
+        let [from, to] = names.map(|name| quote_literal(name));
+        format!(
+            "UPDATE {} SET {INCOMPLETE_COLUMN} = array_replace({INCOMPLETE_COLUMN}, {from}, {to}) \
+             WHERE {from} = ANY ({INCOMPLETE_COLUMN});\n",
+            self.table
+        )
     }
 
     fn create(&self) -> String {
@@ -194,7 +206,7 @@ impl<'a> Statements<'a> {
         )
     }
 
-    pub(super) fn create_tombstones(&self) -> String {
+    fn create_tombstones(&self) -> String {
         if !self.target.is_keyed() {
             return String::new();
         }
@@ -214,17 +226,13 @@ impl<'a> Statements<'a> {
             sql.push_str(&format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"));
         }
         if self.target.is_keyed() {
-            let name = quote_identifier(&self.key_index());
+            let name = quote_identifier(&format!("cdc_key_{}", self.target.id.0));
             let key = self.key(str::to_owned);
             sql.push_str(&format!(
                 "CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({key});\n"
             ));
         }
         sql + &self.create_tombstones().replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
-    }
-
-    pub(super) fn key_index(&self) -> String {
-        format!("cdc_key_{}", self.target.id.0)
     }
 
     /// The staging table.
