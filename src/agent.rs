@@ -49,7 +49,7 @@ pub fn run(raw: RawConfig) -> Result<(), Failure> {
     let runtime = service::runtime()?;
     let process = Process {
         runtime: runtime.handle().clone(),
-        metrics: Metrics::default(),
+        metrics: Metrics::new(&config.capture.slot),
         health: Health::default(),
         stop: Stop::default(),
         status: capture::Status::new(&config.capture.slot),
@@ -159,40 +159,51 @@ async fn slot_metrics(status: &capture::Status) -> String {
         .ok();
     };
     let up = if answer.is_some() { "1" } else { "0" };
-    gauge("cdc_agent_source_up", "1 if the source answers.", "", up.to_owned());
+    gauge(
+        "cdc_agent_source_up",
+        "1 if the source answered; while it does not, or there is no slot, the others are absent.",
+        "",
+        up.to_owned(),
+    );
     let Some(slot) = answer.flatten() else { return text };
     let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
     let restart = slot.restart_lsn.unwrap_or_default();
-    let lag = slot.current_lsn.bytes_since(confirmed);
-    gauge(
-        "cdc_agent_slot_lag_bytes",
-        "Current end of log minus confirmed position.",
-        "",
-        lag.to_string(),
-    );
+    let lag = slot.current_lsn.bytes_since(confirmed).to_string();
+    let help = "Current end of the WAL minus the confirmed position.";
+    gauge("cdc_agent_slot_lag_bytes", help, "", lag);
     gauge(
         "cdc_agent_slot_lag_seconds",
-        "Age of the oldest commit that is not confirmed.",
+        "Age of the oldest commit that the agent has received and the destination has not acknowledged; 0 if there is none.",
         "",
         status.lag_seconds().to_string(),
     );
     let mut lsn = |metric: &str, help: &str, lsn: Lsn| gauge(metric, help, "", lsn.0.to_string());
-    lsn("cdc_agent_slot_confirmed_flush_lsn", "Confirmed position.", confirmed);
-    lsn("cdc_agent_slot_restart_lsn", "Oldest log that the slot keeps.", restart);
-    lsn("cdc_agent_slot_current_lsn", "Current end of log.", slot.current_lsn);
+    lsn("cdc_agent_slot_confirmed_flush_lsn", "Confirmed WAL position, as a number.", confirmed);
+    lsn("cdc_agent_slot_restart_lsn", "Oldest WAL position that the slot retains.", restart);
+    lsn("cdc_agent_slot_current_lsn", "Current end of the WAL.", slot.current_lsn);
     let kept = slot.current_lsn.bytes_since(restart);
-    gauge("cdc_agent_slot_kept_wal_bytes", "Log kept for the slot.", "", kept.to_string());
+    gauge(
+        "cdc_agent_slot_kept_wal_bytes",
+        "WAL retained for the slot: current end minus the oldest.",
+        "",
+        kept.to_string(),
+    );
     if let Some(bytes) = slot.safe_wal_bytes {
         gauge(
             "cdc_agent_slot_safe_wal_bytes",
-            "Log that may still be written before the slot is in danger.",
+            "WAL that may still be written before the slot is in danger; absent without max_slot_wal_keep_size.",
             "",
             bytes.to_string(),
         );
     }
     if let Some(wal_status) = &slot.wal_status {
         let label = format!(",wal_status=\"{wal_status}\"");
-        gauge("cdc_agent_slot_wal_status", "State of the slot's log.", &label, "1".to_owned());
+        gauge(
+            "cdc_agent_slot_wal_status",
+            "1 for the server's word: reserved, extended, unreserved, lost.",
+            &label,
+            "1".to_owned(),
+        );
     }
     gauge(
         "cdc_agent_slot_active",

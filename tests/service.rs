@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use cdc_testkit::process;
 use cdc_testkit::process::Signal;
+use cdc_testkit::promtool;
 use cdc_testkit::servers::kafka::Kafka;
 use cdc_testkit::servers::postgres::Postgres;
 use cdc_testkit::servers::postgres::PostgresOptions;
@@ -311,7 +312,10 @@ fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
                 .unwrap_or(name);
             assert!(types.contains_key(family) && helped.contains(family), "undeclared: {line}");
             let plain = |c: char| c.is_ascii_lowercase() || c == '_';
-            assert!(name.starts_with("cdc_agent_") && name.chars().all(plain), "{line}");
+            let ours = name.starts_with("cdc_agent_") || name.starts_with("process_");
+            assert!(ours && name.chars().all(plain), "{line}");
+            let of_slot = name.starts_with("process_") || series.contains("slot=\"");
+            assert!(of_slot, "no slot: {line}");
             assert!(!series.contains('{') || series.ends_with("\"}"), "{line}");
             assert!(types[family] != "counter" || name.ends_with("_total"), "{line}");
             let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
@@ -339,11 +343,14 @@ fn metrics_are_prometheus_text_and_tell_what_is_so() {
                   INSERT INTO \"o\"\"dd\" VALUES (1)";
     postgres.execute(name, change);
     source::wait_caught_up(&postgres, &mut agent, name, run::SOON);
-    let text = agent.metrics().expect("the port answers").body;
-    let samples = parse_metrics(&text);
+    let scraped = agent.metrics().expect("the port answers");
+    let text = &scraped.body;
+    parse_metrics(text);
+    promtool::check_metrics(text).unwrap_or_else(|said| panic!("{said}"));
+    texts_are_those_of_the_manual(text);
     let get = |series: &str| {
-        let found = samples.get(series);
-        *found.unwrap_or_else(|| panic!("{series} is missing:\n{text}"))
+        let found = scraped.metric(series);
+        found.unwrap_or_else(|| panic!("{series} is missing:\n{text}"))
     };
     let slot = |metric: &str| get(&format!("cdc_agent_slot_{metric}{{slot=\"metrics\"}}"));
     let count = |table: &str, operation: &str| {
@@ -380,13 +387,14 @@ fn metrics_are_prometheus_text_and_tell_what_is_so() {
     kafka.freeze();
     postgres.execute(name, "INSERT INTO items SELECT n, 'z' FROM generate_series(100, 9000) n");
     std::thread::sleep(Duration::from_secs(3));
-    let samples = parse_metrics(&agent.metrics().expect("the port answers").body);
+    let scraped = agent.metrics().expect("the port answers");
+    let samples = parse_metrics(&scraped.body);
     let slot = |metric: &str| samples[&format!("cdc_agent_slot_{metric}{{slot=\"metrics\"}}")];
     let (bytes, seconds) = (slot("lag_bytes"), slot("lag_seconds"));
     say(name, format_args!("frozen for 3 s: behind by {bytes} bytes and {seconds} s"));
     assert!(bytes > 500_000.0, "{bytes}");
     assert!(seconds > 2.0 && seconds < 30.0, "{seconds}");
-    assert!(samples["cdc_agent_publisher_queue_records"] > 100.0);
+    assert!(scraped.metric("cdc_agent_publisher_queue_records") > Some(100.0));
     kafka.thaw();
     source::wait_caught_up(&postgres, &mut agent, name, run::SOON);
     agent
@@ -394,6 +402,18 @@ fn metrics_are_prometheus_text_and_tell_what_is_so() {
     agent.stop();
 
     every_metric_bears_labels(&postgres, &kafka, name);
+}
+
+/// What a scrape says of a metric is the manual's sentence.
+fn texts_are_those_of_the_manual(scraped: &str) {
+    let manual = std::fs::read_to_string("docs/metrics.md").expect("the manual is there");
+    for help in scraped.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = help.split_once(' ').expect("a name and a text");
+        let row = manual.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the manual")).replace('`', "");
+        let sentence = help.trim_end_matches('.');
+        assert!(row.contains(&format!("| {sentence}")), "{name}: {help}\n{row}");
+    }
 }
 
 /// Those that are asked for by `custom.metric.tags`.

@@ -300,6 +300,7 @@ impl DeliveryLoop<'_> {
         if let Err(error) = self.turn_until_stopped() {
             self.deliveries.fail(error);
         }
+        self.metrics.destination_up.set(0);
         self.health.leave("deliveries");
     }
 
@@ -387,6 +388,7 @@ impl DeliveryLoop<'_> {
         } else {
             Ok(())
         };
+        self.metrics.destination_up.set(i64::from(ready.is_ok()));
         self.health.set_ready("sink", ready);
     }
 }

@@ -417,6 +417,7 @@ impl Report<'_> {
     ) {
         let count = |reason: &str| self.metrics.tables_left_out.with_label_values(&[reason]).inc();
         self.metrics.tables_left_out.reset();
+        self.metrics.clear_left_out();
         for table in candidates {
             if published.iter().any(|known| known.oid == table.oid) {
                 continue;

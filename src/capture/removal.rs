@@ -46,7 +46,7 @@ pub fn find(settings: &CaptureSettings, runtime: &Handle) -> Result<Belongings, 
     }
     slot_owner::take(&sql, &settings)?;
     // Nothing is sent that bears the id of a run.
-    let (metrics, health) = (Metrics::default(), Health::default());
+    let (metrics, health) = (Metrics::new(&settings.slot), Health::default());
     let pipeline = Pipeline::connect(&settings, runtime, &metrics, &health, "")?;
     let state = pipeline.store.load()?.filter(|state| !state.slot.dropped);
     let publication = publication::find_publication(&sql, &settings.publication)?;

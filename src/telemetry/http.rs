@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::telemetry::Health;
 use crate::telemetry::Labels;
+use crate::telemetry::process;
 
 /// Metrics that are asked for when they are scraped, in Prometheus' text format.
 pub type AskedMetrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
@@ -62,7 +63,9 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     let mut body = Vec::new();
     (shown.counted)(&mut body);
     body.extend_from_slice((shown.asked)().await.as_bytes());
-    let body = shown.labels.put_into(String::from_utf8_lossy(&body).into_owned());
+    let mut body = String::from_utf8_lossy(&body).into_owned();
+    process::write(&mut body);
+    let body = shown.labels.put_into(body);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body).into_response()
 }
 

@@ -5,6 +5,7 @@ pub mod http;
 mod labels;
 pub mod log;
 pub mod metrics;
+mod process;
 pub mod sink_lag;
 pub mod sink_metrics;
 

@@ -11,7 +11,7 @@
 #   connect           Kafka, and Debezium's PostgreSQL connector
 #   jdbc-sink         Kafka, and Debezium's JDBC sink: what benches/apply.rs compares with
 #   duckdb            the library of DuckDB, which cdc-sink and cdc-agent load when they write to one
-#   checks            what reads the files in deploy: systemd-analyze, check-jsonschema
+#   checks            what reads the files in deploy: systemd-analyze, check-jsonschema, promtool
 #   demo              tools, postgres, kafka, duckdb
 #   tests             tools, postgres-tests, postgres-matrix, connect, duckdb, checks
 #
@@ -371,6 +371,7 @@ install_duckdb_unpack() (
 # It brings the schema of compose files with it.
 install_checks() {
   command -v systemd-analyze >/dev/null || install_apt systemd || return
+  install_promtool || return
   local into=$INSTALL_SERVERS/checks work
   [[ $(cat "$into/VERSION" 2>/dev/null) == "$CHECK_JSONSCHEMA_VERSION" ]] && return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || install_apt python3 python3-venv || return
@@ -387,6 +388,28 @@ install_checks_unpack() (
   python3 -m venv "$1"
   "$1/bin/pip" install --quiet "check-jsonschema==$CHECK_JSONSCHEMA_VERSION"
   "$1/bin/check-jsonschema" --version
+)
+
+# promtool out of Debian's package of Prometheus, which is not installed: that would start a server.
+install_promtool() {
+  local into=$INSTALL_SERVERS/promtool work
+  [[ -x $into/promtool ]] && return 0
+  install_apt_update || return
+  work=$(install_work_dir) || return
+  install_run 'apt: promtool' install_promtool_unpack "$work" || {
+    rm -rf "$work"
+    return 1
+  }
+  rm -rf "$into" && mv "$work/usr/bin" "$into" && rm -rf "$work"
+}
+
+install_promtool_unpack() (
+  set -e
+  cd "$1"
+  apt-get download -q prometheus
+  dpkg-deb --fsys-tarfile ./*.deb | tar -xf - ./usr/bin/promtool
+  chmod 755 . usr/bin
+  usr/bin/promtool --version
 )
 
 install_target() {

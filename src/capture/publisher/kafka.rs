@@ -109,6 +109,7 @@ impl KafkaPublisher {
             .fetch_metadata(Some(METADATA_PROBE_TOPIC), timeout)
             .map_err(|error| sorted(&settings.kafka, "asking for metadata", &error))?;
         let producer = Producer::new(&settings.properties()).map_err(refused)?;
+        metrics.show_delivery_seconds();
         Ok(KafkaPublisher {
             producer,
             admin,

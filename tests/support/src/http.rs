@@ -25,11 +25,25 @@ impl Answer {
     }
 
     /// The value of a sample in Prometheus' text format: the series with its labels as it stands
-    /// there, `cdc_agent_slot_lag_bytes{slot="s"}`.
+    /// there, `cdc_agent_tables_left_out{reason="new",slot="s"}`; the label `slot`, which all of an
+    /// agent's have, may be left out.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok();
-        self.body.lines().find_map(value)
+        let sample = |line: &str| {
+            let (found, value) = line.rsplit_once(' ')?;
+            (found == series || without_slot(found) == series).then(|| value.parse().ok())?
+        };
+        self.body.lines().filter(|line| !line.starts_with('#')).find_map(sample)
     }
+}
+
+/// A series without its label `slot`.
+fn without_slot(series: &str) -> String {
+    let Some((before, rest)) = series.split_once("slot=\"") else { return series.to_owned() };
+    let after = rest.split_once('"').map_or("", |(_, after)| after);
+    let is_last = after.starts_with('}');
+    let before = if is_last { before.trim_end_matches(',') } else { before };
+    let text = format!("{before}{}", after.trim_start_matches(','));
+    text.replace("{}", "")
 }
 
 /// `GET`.
@@ -109,5 +123,15 @@ mod tests {
         assert_eq!(answer.metric("a"), Some(2.5));
         assert_eq!(answer.metric("a{x=\"1\"}"), Some(7.0));
         assert_eq!(answer.metric("b"), None);
+    }
+
+    #[test]
+    fn the_label_of_a_slot_may_be_left_out() {
+        let body = "a{slot=\"s\"} 1\nb{slot=\"s\",z=\"1\"} 2\nc{a=\"1\",slot=\"s\"} 3\nd{a=\"1\",slot=\"s\",z=\"2\"} 4\n";
+        let answer = Answer { status: 200, body: body.into() };
+        assert_eq!(answer.metric("a"), Some(1.0));
+        assert_eq!(answer.metric("b{z=\"1\"}"), Some(2.0));
+        assert_eq!(answer.metric("c{a=\"1\"}"), Some(3.0));
+        assert_eq!(answer.metric("d{a=\"1\",z=\"2\"}"), Some(4.0));
     }
 }

@@ -25,3 +25,4 @@ pub mod topics;
 pub mod fold;
 pub mod compare;
 pub mod shop;
+pub mod promtool;
