@@ -1,13 +1,16 @@
 //! Goal: what is shipped to run the agent with, runs it.
 //!
 //! Method: the shipped configuration, and the arguments in the compose file and in the unit, are
-//! given to the program; systemd's own check reads the unit.
+//! given to the program; systemd's own check reads the unit, Prometheus' own runs the alerts' tests.
 
 #![allow(clippy::unwrap_used, reason = "a test that ends at the first surprise")]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::process::Output;
+
+use cdc_testkit::promtool;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_cdc-agent");
 const SINK: &str = env!("CARGO_BIN_EXE_cdc-sink");
@@ -87,5 +90,45 @@ fn systemd_finds_nothing_wrong_in_the_units() {
         // A threshold of 2.0: the unit is as closed as a process with sockets can be.
         let (good, said) = analyze(&["security", "--offline=true", "--threshold=20"]);
         assert!(good, "{said}");
+    }
+}
+
+/// Names behind `key: ` in a file of rules or of their tests.
+fn names(text: &str, key: &str) -> Vec<String> {
+    let name = |rest: &str| rest.split([',', '\n']).next().unwrap_or_default().trim().to_owned();
+    text.split(key).skip(1).map(name).collect()
+}
+
+#[test]
+fn every_alert_fires_for_what_it_names_and_for_nothing_else() {
+    for program in ["cdc-agent", "cdc-sink"] {
+        let rules = format!("deploy/alerts/{program}.yml");
+        let tests = format!("tests/alerts/{program}.yml");
+        promtool::check_rules(Path::new(&rules)).unwrap_or_else(|said| panic!("{said}"));
+        promtool::test_rules(Path::new(&tests)).unwrap_or_else(|said| panic!("{said}"));
+        let cases = fs::read_to_string(&tests).unwrap();
+        // Those that are expected to fire stand in a block of lines, with what they say.
+        let fired = names(&cases, "        alertname: ");
+        for alert in names(&fs::read_to_string(&rules).unwrap(), "- alert: ") {
+            assert!(fired.contains(&alert), "{tests} has no case in which {alert} fires");
+        }
+    }
+}
+
+#[test]
+fn alerts_are_about_metrics_that_exist() {
+    let told = fs::read_to_string("docs/metrics.md").unwrap();
+    for program in ["cdc-agent", "cdc-sink"] {
+        let rules = fs::read_to_string(format!("deploy/alerts/{program}.yml")).unwrap();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_metric = |name: &&str| {
+            ["cdc_agent_", "cdc_sink_", "process_"].iter().any(|p| name.starts_with(p))
+        };
+        for name in rules.split(|c| !word(c)).filter(is_metric) {
+            assert!(
+                told.contains(&format!("`{name}`")),
+                "{program}.yml: {name} is not in the manual"
+            );
+        }
     }
 }
