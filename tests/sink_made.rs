@@ -21,6 +21,10 @@ mod columns;
 mod epochs;
 #[path = "sink_made/letters.rs"]
 mod letters;
+#[path = "sink_made/logs.rs"]
+mod logs;
+#[path = "sink_made/groups.rs"]
+mod groups;
 #[path = "sink_made/watermarks.rs"]
 mod watermarks;
 

@@ -138,6 +138,7 @@ fn one(applier: &mut Applier, letter: DeadLetter) -> Result<(), ApplyError> {
                 (name.into_boxed_str(), value.map(|text| text.into_bytes().into_boxed_slice()))
             })
             .collect(),
+        leader_epoch: -1,
     };
     let place = (letter.topic, letter.partition, letter.offset);
     applier.push(record, true)?;

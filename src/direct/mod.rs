@@ -303,6 +303,7 @@ impl Publisher for DirectPublisher {
                 key: part(&record.key).map(Box::from),
                 value: part(&record.value).map(Box::from),
                 headers,
+                leader_epoch: -1,
             };
             self.shared.put(Work::Record(record_here, record.receipt))?;
         }

@@ -1,9 +1,12 @@
 //! How to reach Kafka: shared by publisher and consumer.
 
 mod compacted;
+mod log_ids;
 
 pub use compacted::read_compacted;
 pub use compacted::topic_exists;
+pub use log_ids::leader_epoch;
+pub use log_ids::log_ids;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;

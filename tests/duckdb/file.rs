@@ -5,6 +5,8 @@ use std::process::Stdio;
 
 use cdc_agent::apply::merge::ColumnType as T;
 use cdc_agent::apply::merge::DeadLetter;
+use cdc_agent::apply::merge::LogPlace;
+use cdc_agent::apply::merge::Mark;
 use cdc_agent::apply::merge::Moved;
 use cdc_agent::apply::merge::OffsetPlan;
 use cdc_agent::apply::merge::TableId;
@@ -14,6 +16,9 @@ use cdc_agent::apply::warehouse::Warehouse;
 use cdc_agent::apply::warehouse::WarehouseError;
 use cdc_agent::apply::warehouse::duckdb::DuckDb;
 use cdc_agent::apply::warehouse::duckdb::Settings;
+
+use cdc_agent::position::Position;
+use cdc_agent::table::TableName;
 
 use crate::plans::Batch;
 use crate::plans::File;
@@ -88,7 +93,8 @@ fn what_is_no_file_of_duckdb_s_is_refused() {
 }
 
 fn offset(partition: i32, next_offset: i64, fence: i64) -> OffsetPlan {
-    OffsetPlan { topic: "t".to_owned(), partition, next_offset, fence }
+    let place = LogPlace { log: "L".to_owned(), begun_at: 3, last_record: "6:ab".to_owned() };
+    OffsetPlan { topic: "t".to_owned(), partition, next_offset, fence, place }
 }
 
 fn partitions(numbers: &[i32]) -> Vec<(String, i32)> {
@@ -98,11 +104,12 @@ fn partitions(numbers: &[i32]) -> Vec<(String, i32)> {
 #[test]
 fn offsets_are_stored_with_the_rows_or_neither_is() {
     let mut file = File::new();
-    let claim = |partition, next_offset, fence| Claim {
+    let claim = |partition, next_offset: Option<i64>, fence| Claim {
         topic: "t".to_owned(),
         partition,
         next_offset,
         fence,
+        place: next_offset.map(|at| offset(partition, at, fence).place).unwrap_or_default(),
     };
     let claims = file.warehouse.claim(GROUP, &partitions(&[0, 1])).unwrap();
     assert_eq!(claims, [claim(0, None, 1), claim(1, None, 1)]);
@@ -132,20 +139,52 @@ fn offsets_are_stored_with_the_rows_or_neither_is() {
 }
 
 #[test]
-fn watermarks_never_go_back() {
+fn a_watermark_is_raised_only_from_where_it_was_assumed_to_be() {
     let mut file = File::new();
-    let watermark = |partition, lsn| WatermarkPlan {
+    let mark = |lsn: u64| Mark { position: position(lsn), offset: 3, ..Mark::default() };
+    let watermark = |prefix: &str, before: Option<u64>, lsn| WatermarkPlan {
         topic: "t".to_owned(),
-        partition,
-        position: position(lsn),
+        partition: 0,
+        prefix: prefix.to_owned(),
+        table: TableName::new("shop", "t1"),
+        before: before.map(mark),
+        mark: mark(lsn),
     };
-    for lsns in [[5, 9], [7, 8]] {
+    let mut load = |plans: Vec<WatermarkPlan>| {
         let mut batch = Batch::new();
-        batch.plan.watermarks = vec![watermark(0, lsns[0]), watermark(1, lsns[1])];
-        file.load(&batch).unwrap();
+        batch.plan.watermarks = plans;
+        file.load(&batch)
+    };
+    // Two sources may share a topic.
+    load(vec![watermark("east", None, 900_000), watermark("west", None, 5)]).unwrap();
+    load(vec![watermark("west", Some(5), 7)]).unwrap();
+    // Another group had the same records.
+    for before in [None, Some(5)] {
+        let found = load(vec![watermark("west", before, 8)]);
+        assert!(matches!(found, Err(WarehouseError::Conflict { .. })), "{found:?}");
     }
-    assert_eq!(file.warehouse.watermarks("t").unwrap(), [(0, position(7)), (1, position(9))]);
+    let found: Vec<(String, Position)> = file
+        .warehouse
+        .watermarks("t")
+        .unwrap()
+        .into_iter()
+        .map(|stored| (stored.prefix, stored.mark.position))
+        .collect();
+    assert_eq!(found, [("east".to_owned(), position(900_000)), ("west".to_owned(), position(7))]);
     assert_eq!(file.warehouse.watermarks("u").unwrap(), []);
+}
+
+#[test]
+fn a_file_of_an_earlier_layout_is_refused() {
+    let mut file = File::new();
+    let earlier = "DROP TABLE _cdc.watermarks; \
+        CREATE TABLE _cdc.watermarks (topic VARCHAR, partition INTEGER, position VARCHAR)";
+    file.warehouse.execute_for_tests(earlier).unwrap();
+    let path = file.path();
+    drop(file.warehouse);
+    let refused = DuckDb::open(Settings::new(path));
+    let Err(WarehouseError::Configuration { message, .. }) = refused else { panic!("{refused:?}") };
+    assert!(message.contains("earlier version"), "{message}");
 }
 
 #[test]

@@ -12,34 +12,49 @@ use crate::sink::warehouse::KINDS;
 use crate::sink::warehouse::Kind;
 
 /// A topic of its own prefix, whose state other tests do not see.
-struct Source {
-    made: Play,
+pub(crate) struct Source {
+    pub(crate) made: Play,
 }
 
 impl Source {
-    fn new(name: &str, kind: Kind, partitions: i32) -> Self {
+    pub(crate) fn new(name: &str, kind: Kind, partitions: i32) -> Self {
         let made = Play::new(name, kind, partitions);
         scene::kafka().create_topic(&format!("{}.__state", made.topic), 1, &[]);
         Self { made }
     }
 
-    fn apply(&self, records: Vec<Made>) {
+    pub(crate) fn send(&self, records: Vec<Made>) {
         let prefix = format!("\"name\":\"{}\"", self.made.topic);
         let of_prefix = |mut made: Made| {
             made.value = made.value.map(|value| value.replace("\"name\":\"hand\"", &prefix));
             made
         };
-        self.made.apply(&records.into_iter().map(of_prefix).collect::<Vec<_>>());
+        self.made.send(&records.into_iter().map(of_prefix).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn apply(&self, records: Vec<Made>) {
+        self.send(records);
+        self.made.options.once();
     }
 
     /// What the agent stores when it has read the table.
     fn read_whole(&self, epoch: u64, ends: &[i64]) {
+        self.read_between(epoch, &vec![0; ends.len()], ends);
+    }
+
+    /// The same, of reads that begin at these offsets.
+    pub(crate) fn read_between(&self, epoch: u64, begins: &[i64], ends: &[i64]) {
         let topic = &self.made.topic;
-        let ends: Vec<String> =
-            ends.iter().enumerate().map(|(number, end)| format!("\"{number}\":{end}")).collect();
+        let offsets = |offsets: &[i64]| -> String {
+            let numbered = offsets.iter().enumerate();
+            let all: Vec<String> =
+                numbered.map(|(number, offset)| format!("\"{number}\":{offset}")).collect();
+            all.join(",")
+        };
         let value = format!(
-            r#"{{"oid":1,"epoch_begun":{epoch},"epoch_complete":{epoch},"topic":"{topic}","end_offsets":{{{}}}}}"#,
-            ends.join(",")
+            r#"{{"oid":1,"epoch_begun":{epoch},"epoch_complete":{epoch},"topic":"{topic}","begin_offsets":{{{}}},"end_offsets":{{{}}}}}"#,
+            offsets(begins),
+            offsets(ends)
         );
         let key = r#"{"slot":"s","schema":"made","table":"items"}"#.to_owned();
         let state = Made { key: Some(key), value: Some(value), ..Made::default() };
@@ -47,7 +62,7 @@ impl Source {
     }
 }
 
-fn read(position: &str, row: &str) -> Made {
+pub(crate) fn read(position: &str, row: &str) -> Made {
     Made::change('r', position, [None, Some(row)])
 }
 

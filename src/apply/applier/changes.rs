@@ -6,7 +6,7 @@ use crate::apply::applier::Applier;
 use crate::apply::applier::Event;
 use crate::apply::applier::Partition;
 use crate::apply::applier::Pushed;
-use crate::apply::applier::is_internal;
+use crate::apply::applier::may_be_internal;
 use crate::apply::applier::record::Record;
 use crate::apply::applier::record::RecordProblem;
 use crate::apply::applier::row::RowReader;
@@ -36,13 +36,15 @@ impl Applier {
         partition: &Partition,
         force: bool,
     ) -> Result<Pushed, TableProblem> {
-        if is_internal(&record.topic) {
-            return Ok(Pushed::Taken);
-        }
         let Some(value) = &record.value else { return self.tombstone(record, partition) };
         let envelope = match Envelope::read(value) {
             Ok(envelope) => envelope,
             Err(NotAChange::Notice) => return Ok(Pushed::Taken),
+            Err(NotAChange::Malformed { .. })
+                if may_be_internal(&record.topic) && record.is_internal() =>
+            {
+                return Ok(Pushed::Taken);
+            }
             Err(NotAChange::Malformed { expected }) => {
                 return Err(RecordProblem::new(format!("expected {expected}")).into());
             }
@@ -243,6 +245,8 @@ impl Applier {
             is_fresh: matches!(event.envelope.operation, Operation::Create | Operation::Read),
             cells,
             base,
+            may_be_stale: event.envelope.operation == Operation::Read && self.may_be_stale(event),
+            upon: None,
         };
         self.batch.change(target, key, change);
         Ok(Pushed::Taken)
@@ -334,10 +338,10 @@ impl Applier {
         let (Some(position), Some(_)) = (record.position()?, &record.key) else {
             return Ok(Pushed::Taken);
         };
-        if self.is_below_watermark(partition, position) {
+        let Some((table, version)) = self.of_tombstone(record)? else { return Ok(Pushed::Taken) };
+        if self.is_below_watermark(partition, (&table, position)) {
             return Ok(Pushed::Taken);
         }
-        let Some((table, version)) = self.of_tombstone(record)? else { return Ok(Pushed::Taken) };
         let Some(known) = self.tables.get(&table) else { return Ok(Pushed::Taken) };
         let target = Arc::clone(&known.target);
         let floor = known.floor;
@@ -356,6 +360,8 @@ impl Applier {
                 is_fresh: false,
                 cells,
                 base: None,
+                may_be_stale: false,
+                upon: None,
             };
             self.batch.change(&target, key, change);
         }

@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use crate::apply::applier::Applier;
 use crate::apply::applier::Done;
 use crate::apply::applier::NO_OFFSETS;
+use crate::apply::applier::Owned;
+use crate::apply::applier::Partition;
 use crate::apply::applier::Pushed;
 use crate::apply::applier::record::Record;
 use crate::apply::applier::record::RecordProblem;
 use crate::apply::error::ApplyError;
 use crate::apply::merge::Batch;
 use crate::apply::merge::Cell;
+use crate::apply::merge::LogPlace;
 use crate::apply::merge::Moved;
 use crate::apply::merge::OffsetPlan;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Target;
-use crate::apply::merge::WatermarkPlan;
 use crate::apply::merge::cell::fill_missing;
 use crate::apply::merge::fold::Base;
+use crate::apply::merge::fold::Doubt;
 use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
 use crate::table::TableName;
@@ -98,6 +101,7 @@ impl Applier {
     fn again(&mut self, records: Vec<Record>, beside: Beside) -> Result<(), ApplyError> {
         self.abandon();
         self.reload()?;
+        self.read_marks()?;
         for record in records {
             // It did not wait before; what it waited for is not less there now.
             if self.push(record, true)? == Pushed::Waits {
@@ -156,6 +160,7 @@ impl Applier {
         self.remember(&partition);
         if let Some(owned) = self.owned.get_mut(&partition) {
             owned.next_offset = owned.next_offset.max(record.offset + 1);
+            owned.last = self.records.len();
         }
         self.done.records += 1;
         self.records.push(record);
@@ -194,6 +199,7 @@ impl Applier {
         self.moved_taken.clear();
         self.state.clear();
         self.read_whole.clear();
+        self.marks_only = false;
     }
 
     fn try_commit(&mut self) -> Result<Done, ApplyError> {
@@ -251,6 +257,7 @@ impl Applier {
                     partition: partition.1,
                     next_offset: owned.next_offset,
                     fence: owned.fence,
+                    place: self.place_after(partition, owned),
                 })
             })
             .collect();
@@ -259,25 +266,25 @@ impl Applier {
         plans
     }
 
-    fn watermark_plans(&self) -> Vec<WatermarkPlan> {
-        let mut plans: Vec<WatermarkPlan> = self
-            .owned_before
-            .iter()
-            .filter_map(|(partition, before)| {
-                let mark = self.owned.get(partition)?.watermark?;
-                (Some(mark) > before.watermark).then(|| WatermarkPlan {
-                    topic: partition.0.to_string(),
-                    partition: partition.1,
-                    position: mark,
-                })
-            })
-            .collect();
-        plans.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        plans
+    /// Where a partition stands after the batch.
+    fn place_after(&self, partition: &Partition, owned: &Owned) -> LogPlace {
+        let is_last = |record: &&Record| {
+            record.topic == partition.0
+                && record.partition == partition.1
+                && record.offset + 1 == owned.next_offset
+        };
+        let last = self.records.get(owned.last).filter(is_last);
+        LogPlace {
+            // Offsets that were set back by hand begin another stretch.
+            begun_at: owned.place.begun_at.min(owned.next_offset),
+            last_record: last.map_or_else(|| owned.place.last_record.clone(), Record::digest),
+            log: owned.place.log.clone(),
+        }
     }
 
     /// Finds, in the warehouse, what rows under new keys lack.
     fn look_up(&mut self) -> Result<(), ApplyError> {
+        self.settle_doubts()?;
         let mut by_table: BTreeMap<TableName, Vec<Wanted>> = BTreeMap::new();
         for lookup in self.batch.lookups() {
             by_table.entry(lookup.table).or_default().push((lookup.key, lookup.base));
@@ -291,6 +298,25 @@ impl Applier {
                     BaseRow::Overtaken => self.fill_after_delete(&table, key, base)?,
                     BaseRow::Unknown => {}
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds, in the warehouse, whether changes begin with a snapshot's row or with a later one.
+    fn settle_doubts(&mut self) -> Result<(), ApplyError> {
+        let mut by_table: BTreeMap<TableName, Vec<Doubt>> = BTreeMap::new();
+        for doubt in self.batch.doubts() {
+            by_table.entry(doubt.table.clone()).or_default().push(doubt);
+        }
+        for (table, doubts) in by_table {
+            let Some(target) = self.batch.target(&table).cloned() else { continue };
+            let stored = self.stored_target(&target);
+            let keys: Vec<Vec<Cell>> = doubts.iter().map(|doubt| doubt.key_cells.clone()).collect();
+            let rows = self.warehouse.rows(&stored, &keys, &mut self.batch.texts)?;
+            for (doubt, row) in doubts.iter().zip(rows) {
+                let is_newer = row.is_some_and(|row| row.position > doubt.position);
+                self.batch.settle(&table, &doubt.key, !is_newer);
             }
         }
         Ok(())
@@ -320,17 +346,26 @@ impl Applier {
 
     /// Rows of the warehouse as they were before a position.
     fn base_rows(&mut self, table: &TableName, bases: &[Base]) -> Result<Vec<BaseRow>, ApplyError> {
-        let nothing = vec![BaseRow::Unknown; bases.len()];
-        let Some(target) = self.batch.target(table).cloned() else { return Ok(nothing) };
-        if self.is_new(table) {
-            return Ok(nothing);
-        }
+        let read = |base: &Base| match &base.read {
+            Some((_, cells)) => BaseRow::There(cells.clone()),
+            None => BaseRow::Unknown,
+        };
+        let Some(target) = self.batch.target(table).cloned().filter(|_| !self.is_new(table)) else {
+            return Ok(bases.iter().map(read).collect());
+        };
         let stored: Target = self.stored_target(&target);
         let floor = self.tables.get(table).and_then(|known| known.floor);
         let keys: Vec<Vec<Cell>> = bases.iter().map(|base| base.key.clone()).collect();
         let rows = self.warehouse.rows(&stored, &keys, &mut self.batch.texts)?;
         let usable = rows.into_iter().zip(bases).map(|(row, base)| match row {
             Some(row) if row.position >= base.before => BaseRow::Overtaken,
+            // A snapshot's row that is not older than the one there.
+            row if base.read.as_ref().is_some_and(|(position, _)| {
+                row.as_ref().is_none_or(|row| row.position <= *position)
+            }) =>
+            {
+                read(base)
+            }
             Some(row) if floor.is_none_or(|at| row.position > at) => {
                 row.cells.map_or(BaseRow::Unknown, BaseRow::There)
             }

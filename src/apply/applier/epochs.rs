@@ -2,7 +2,9 @@
 //!
 //! Rows that the source deleted while nobody was reading are told of by no record. Once a table was
 //! read wholly in an epoch, and all of these reads are applied, what is older is what they did not
-//! bring.
+//! bring. That they are applied is proven, not derived from an offset: some group has applied the
+//! log, without a gap, from the first of these reads to the last, and it is the log that they were
+//! written to.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,9 +12,10 @@ use std::sync::Arc;
 
 use crate::apply::applier::Applier;
 use crate::apply::applier::Event;
+use crate::apply::applier::Owned;
 use crate::apply::applier::Partition;
-use crate::apply::applier::offset_of;
 use crate::apply::error::ApplyError;
+use crate::apply::merge::AppliedRange;
 use crate::apply::merge::Target;
 use crate::lsn::Lsn;
 use crate::position::Position;
@@ -27,6 +30,10 @@ pub struct WholeRead {
     pub epoch: u64,
     /// Topic of the table.
     pub topic: String,
+    /// The log that the topic stood for; empty: not known.
+    pub topic_id: String,
+    /// Offsets before the first read, by partition; a partition that is not there: its beginning.
+    pub begin_offsets: BTreeMap<i32, i64>,
     /// Offsets after the last read, by partition.
     pub end_offsets: BTreeMap<i32, i64>,
 }
@@ -65,13 +72,15 @@ impl Applier {
 
     /// Finds tables that were read wholly in an epoch that is new to the warehouse, with all of it
     /// stored there; [`Applier::commit`] then removes what is older. To be called with an empty
-    /// batch; `is_bare` says whether a partition has no record in a range of offsets.
+    /// batch; `first` gives the first offset that a partition still has, and `is_bare` says whether
+    /// it has no record in a range of offsets.
     ///
     /// # Errors
     ///
     /// The warehouse cannot be asked.
     pub fn find_whole_reads(
         &mut self,
+        first: impl Fn(&Partition) -> Option<i64>,
         is_bare: impl Fn(&Partition, i64, i64) -> bool,
     ) -> Result<(), ApplyError> {
         let mut due = Vec::new();
@@ -93,23 +102,87 @@ impl Applier {
         if due.is_empty() {
             return Ok(());
         }
-        let stored = self.warehouse.offsets(&self.settings.group)?;
         for (prefix, read) in due {
             let topic: Arc<str> = Arc::from(read.topic.as_str());
+            // Whoever has the topic's partitions knows which log it stands for.
+            let Some(ranges) = self.ranges(&topic, &read.topic_id)? else { continue };
             let mut is_applied = true;
+            let mut is_lost = false;
             for (number, end) in &read.end_offsets {
+                let begin = read.begin_offsets.get(number).copied().unwrap_or(0);
                 let partition = (Arc::clone(&topic), *number);
-                // What is ours may have begun anew.
-                let ours = self.owned.get(&partition);
-                let at =
-                    ours.map_or_else(|| offset_of(&stored, &partition), |owned| owned.next_offset);
-                is_applied &= at >= *end || is_bare(&partition, at, *end);
+                let of_partition: Vec<&AppliedRange> =
+                    ranges.iter().filter(|range| range.partition == *number).collect();
+                let reaches = |range: &&AppliedRange| {
+                    range.next_offset >= *end || is_bare(&partition, range.next_offset, *end)
+                };
+                let begins = |range: &&AppliedRange| range.begun_at <= begin;
+                if begin >= *end || of_partition.iter().any(|range| begins(range) && reaches(range))
+                {
+                    continue;
+                }
+                is_applied = false;
+                // Nobody will apply them: all who go on there have begun after them.
+                let low = first(&partition);
+                let goes_on = |range: &&AppliedRange| {
+                    begins(range) && low.is_none_or(|low| range.next_offset >= low)
+                };
+                is_lost |= of_partition.iter().any(reaches) && !of_partition.iter().any(goes_on);
             }
             if is_applied {
                 self.put_whole_read(&prefix, read.table, read.epoch);
+            } else if is_lost {
+                self.mark_lost_reads(&read);
             }
         }
         Ok(())
+    }
+
+    /// What any group has applied of the log that a topic stands for, from its end on if the table
+    /// was read into another one; `None`: no partition of it is assigned.
+    fn ranges(
+        &mut self,
+        topic: &Arc<str>,
+        read_into: &str,
+    ) -> Result<Option<Vec<AppliedRange>>, ApplyError> {
+        let mut ranges = self.warehouse.applied_ranges(topic)?;
+        let owned: Vec<(i32, &Owned)> = self
+            .owned
+            .iter()
+            .filter(|(partition, _)| partition.0 == *topic)
+            .map(|(partition, owned)| (partition.1, owned))
+            .collect();
+        let Some((_, first)) = owned.first() else { return Ok(None) };
+        let current = first.place.log.clone();
+        ranges.retain(|range| range.log == current);
+        ranges.extend(owned.into_iter().map(|(partition, owned)| AppliedRange {
+            partition,
+            log: owned.place.log.clone(),
+            begun_at: owned.place.begun_at,
+            next_offset: owned.next_offset,
+        }));
+        if !read_into.is_empty() && !current.is_empty() && read_into != current {
+            // The log that they were read into is gone.
+            for range in &mut ranges {
+                (range.begun_at, range.next_offset) = (i64::MAX, i64::MAX);
+            }
+        }
+        Ok(Some(ranges))
+    }
+
+    /// Reads of a table were removed from its topic before they were applied.
+    fn mark_lost_reads(&mut self, read: &WholeRead) {
+        let known = self.tables.get(&read.table);
+        if known.is_none_or(|known| !known.target.reread.is_empty()) {
+            return;
+        }
+        let reason = format!(
+            "rows of the snapshot of epoch {} were removed from topic {} before they were applied",
+            read.epoch, read.topic
+        );
+        let at = Position { commit_lsn: Lsn(1), ..first_of(read.epoch) };
+        self.mark_for_reread(&read.table, at, &reason);
+        self.marks_only = true;
     }
 
     /// Says that a table was read wholly in an epoch, and that these reads are applied: what is

@@ -101,6 +101,7 @@ impl Applier {
     pub(super) fn add_table(&mut self, begun: target::Reconciled) {
         let table = begun.target.table.clone();
         self.before.insert(table.clone(), None);
+        self.forget_marks(&table);
         let target = Arc::new(begun.target.clone());
         self.batch.set_target(&target, begun.changes);
         self.tables.insert(table, Known { target, epoch: 0, floor: None });

@@ -29,10 +29,12 @@ use std::sync::Arc;
 use crate::apply::applier::row::Placeholders;
 use crate::apply::applier::tables::TableProblem;
 use crate::apply::applier::tables::Versions;
+use crate::apply::applier::watermarks::Marks;
 use crate::apply::error::ApplyError;
 use crate::apply::merge::Batch;
 use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
+use crate::apply::merge::LogPlace;
 use crate::apply::merge::Spelling;
 use crate::apply::merge::TableId;
 use crate::apply::merge::Target;
@@ -101,7 +103,12 @@ struct Owned {
     fence: i64,
     /// The next offset that is to come, what is in the batch included.
     next_offset: i64,
-    watermark: Option<Position>,
+    /// The log that offsets count in.
+    place: LogPlace,
+    /// Place of its last record among the batch's.
+    last: usize,
+    /// Watermarks of the tables that it brings.
+    marks: Marks,
 }
 
 /// What is known of a table.
@@ -180,6 +187,8 @@ pub struct Applier {
     state: Vec<(String, Option<String>)>,
     /// Tables and epochs in which they were read wholly, all of it applied.
     read_whole: Vec<(TableName, u64)>,
+    /// The batch marks a table, though it may have no record.
+    marks_only: bool,
     done: Done,
     /// Position of the record that was last told to wait.
     waits_at: Position,
@@ -224,6 +233,7 @@ impl Applier {
             moved_taken: Vec::new(),
             state: Vec::new(),
             read_whole: Vec::new(),
+            marks_only: false,
             done: Done::default(),
             waits_at: Position::default(),
         };
@@ -275,31 +285,29 @@ impl Applier {
         } else {
             self.warehouse.claim(&self.settings.group, &named)?
         };
-        let mut marks: HashMap<(String, i32), Position> = HashMap::new();
-        for topic in partitions.iter().map(|(topic, _)| topic).collect::<HashSet<_>>() {
-            let of_topic = self.warehouse.watermarks(topic)?;
-            self.void_if_shared_anew(topic, &of_topic)?;
-            for (partition, position) in of_topic {
-                marks.insert((topic.to_string(), partition), position);
-            }
-        }
         for claim in &claims {
             let partition = (Arc::from(claim.topic.as_str()), claim.partition);
             let owned = Owned {
                 fence: claim.fence,
                 next_offset: claim.next_offset.unwrap_or(0),
-                watermark: marks.get(&(claim.topic.clone(), claim.partition)).copied(),
+                place: claim.place.clone(),
+                last: 0,
+                marks: Marks::new(),
             };
             self.owned.insert(partition, owned);
+        }
+        for (topic, marks) in self.read_marks()? {
+            self.void_if_shared_anew(&topic, &marks)?;
         }
         Ok(claims)
     }
 
-    /// Says where a partition that was claimed goes on, which may be before the stored offset: its
-    /// log may have begun anew.
-    pub fn begin_at(&mut self, partition: &Partition, offset: i64) {
+    /// Says where a partition that was claimed goes on, and in which log: it may be another than
+    /// the stored offset's, or begin before it.
+    pub fn begin_at(&mut self, partition: &Partition, offset: i64, place: LogPlace) {
         if let Some(owned) = self.owned.get_mut(partition) {
             owned.next_offset = offset;
+            owned.place = place;
         }
     }
 
@@ -309,16 +317,25 @@ impl Applier {
     ///
     /// The warehouse cannot be asked.
     pub fn own_without_offsets(&mut self, partition: &Partition) -> Result<(), ApplyError> {
-        let marks = self.warehouse.watermarks(&partition.0)?;
-        let watermark = marks.iter().find(|(number, _)| *number == partition.1).map(|(_, at)| *at);
-        self.owned
-            .insert(partition.clone(), Owned { fence: NO_OFFSETS, next_offset: 0, watermark });
-        Ok(())
+        let owned = Owned {
+            fence: NO_OFFSETS,
+            next_offset: 0,
+            place: LogPlace::default(),
+            last: 0,
+            marks: Marks::new(),
+        };
+        self.owned.insert(partition.clone(), owned);
+        self.read_marks_of(&partition.0).map(|_| ())
     }
 
     /// Says how many partitions a topic has.
     pub fn set_partition_count(&mut self, topic: &Arc<str>, count: i32) {
         self.partition_counts.insert(Arc::clone(topic), count);
+    }
+
+    /// Topics of the records that wait to be committed.
+    pub fn touched_topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.owned_before.keys().map(|(topic, _)| topic)
     }
 
     /// How many records wait to be committed, and how many bytes they have.
@@ -333,7 +350,10 @@ impl Applier {
 
     /// Something waits to be committed.
     pub fn has_pending(&self) -> bool {
-        !self.records.is_empty() || !self.state.is_empty() || !self.read_whole.is_empty()
+        !self.records.is_empty()
+            || !self.state.is_empty()
+            || !self.read_whole.is_empty()
+            || self.marks_only
     }
 
     /// A record of ours, stored with the batch: of the way without Kafka.
@@ -377,6 +397,7 @@ impl Applier {
         self.remember(&partition);
         if let Some(owned) = self.owned.get_mut(&partition) {
             owned.next_offset = record.offset + 1;
+            owned.last = self.records.len();
         }
         self.done.records += 1;
         Ok(Pushed::Taken)
@@ -491,8 +512,8 @@ fn empty_target(table: &TableName) -> Target {
     }
 }
 
-/// Topics of ours that are no tables.
-pub(in crate::apply) fn is_internal(topic: &str) -> bool {
+/// Whether a topic may be one of the agent's own, by its name: so may a table's be.
+pub(in crate::apply) fn may_be_internal(topic: &str) -> bool {
     let last = topic.rsplit('.').next().unwrap_or_default();
     matches!(last, "__state" | "__schemas" | "__applied")
 }

@@ -31,6 +31,8 @@ pub struct Record {
     pub value: Option<Box<[u8]>>,
     /// Headers, in order.
     pub headers: Vec<Header>,
+    /// Epoch of the leader that appended it; −1: unknown.
+    pub leader_epoch: i32,
 }
 
 /// What is wrong with a record.
@@ -49,6 +51,28 @@ impl Record {
         let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + len(value)).sum();
         len(&self.key) + len(&self.value) + headers
+    }
+
+    /// Offset and digest of its content: another record at this offset is in another log.
+    pub fn digest(&self) -> String {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        let mut put = |bytes: Option<&[u8]>| {
+            let bytes = bytes.unwrap_or_default();
+            context.update(&bytes.len().to_le_bytes());
+            context.update(bytes);
+        };
+        put(self.key.as_deref());
+        put(self.value.as_deref());
+        for (name, value) in &self.headers {
+            put(Some(name.as_bytes()));
+            put(value.as_deref());
+        }
+        let digest = context.finish();
+        let mut text = format!("{}:", self.offset);
+        for byte in digest.as_ref().iter().take(8) {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        text
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
@@ -73,6 +97,13 @@ impl Record {
     /// The entry of `PREFIX.__schemas` that it names.
     pub(super) fn schema(&self) -> Option<&str> {
         self.header(SCHEMA_HEADER).and_then(|header| std::str::from_utf8(header).ok())
+    }
+
+    /// Its key is that of a record of the agent's own, in `PREFIX.__state` and its like.
+    pub(super) fn is_internal(&self) -> bool {
+        let key = self.key.as_deref().unwrap_or_default();
+        let key = serde_json::from_slice::<serde_json::Value>(key).unwrap_or_default();
+        ["slot", "fingerprint", "group"].iter().any(|name| key.get(name).is_some())
     }
 
     /// It is the delete half of a key change.

@@ -140,7 +140,9 @@ impl Versions {
         table: &TableName,
     ) -> Result<Arc<Version>, RecordProblem> {
         let known = self.embedded.entry(Arc::clone(&record.topic)).or_default();
-        if let Some(at) = known.iter().position(|(text, _)| **text == *schema) {
+        // Tables that share a topic may share a schema.
+        let is_this = |(text, version): &Embedded| version.table == *table && **text == *schema;
+        if let Some(at) = known.iter().position(is_this) {
             known.swap(0, at);
             if let Some((_, version)) = known.first() {
                 return Ok(Arc::clone(version));

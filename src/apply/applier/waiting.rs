@@ -106,23 +106,4 @@ impl Applier {
             _ => target.clone(),
         }
     }
-
-    /// Whether every other partition of the topic is past a position, so that nothing of it can
-    /// come any more.
-    pub(super) fn others_have_passed(
-        &mut self,
-        event: &Event<'_>,
-        position: Position,
-    ) -> Result<bool, ApplyError> {
-        let topic = &event.record.topic;
-        let count = self.partition_counts.get(topic).copied().unwrap_or(1);
-        let stored = self.warehouse.watermarks(topic)?;
-        let passed = |partition: i32| {
-            let ours = self.owned.get(&(topic.clone(), partition));
-            let stored = stored.iter().find(|(number, _)| *number == partition);
-            let mark = ours.and_then(|owned| owned.watermark).max(stored.map(|(_, mark)| *mark));
-            mark.is_some_and(|mark| mark > position && self.counts(topic, mark))
-        };
-        Ok((0..count).filter(|partition| *partition != event.record.partition).all(passed))
-    }
 }

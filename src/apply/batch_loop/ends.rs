@@ -18,9 +18,11 @@ impl BatchLoop<'_> {
     pub(super) fn finish_whole_reads(&mut self) -> Result<(), ApplyError> {
         self.commit()?;
         let consumer = &self.consumer;
-        self.applier.find_whole_reads(|partition, from, to| {
-            // A log that does not reach that far is another one.
-            let reaches = consumer.log_ends(partition).is_ok_and(|ends| ends.high >= to);
+        let first = |partition: &Partition| consumer.log_ends(partition).ok().map(|ends| ends.low);
+        self.applier.find_whole_reads(first, |partition, from, to| {
+            // A log that does not reach that far is another one, and what was removed was there.
+            let ends = consumer.log_ends(partition);
+            let reaches = ends.is_ok_and(|ends| ends.low <= from && ends.high >= to);
             reaches && consumer.has_record(partition, from, to).is_ok_and(|has| !has)
         })?;
         self.commit()

@@ -1,6 +1,7 @@
 //! The loop: collect, merge, load, and only then tell Kafka; in that order, always.
 
 mod ends;
+mod logs;
 mod working;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use crate::apply::applier::Done;
 use crate::apply::applier::Partition;
 use crate::apply::applier::Pushed;
 use crate::apply::applier::Record;
+use crate::apply::batch_loop::logs::Proof;
 use crate::apply::consumer::Consumer;
 use crate::apply::consumer::Polled;
 use crate::apply::error::ApplyError;
@@ -84,6 +86,10 @@ pub struct BatchLoop<'a> {
     once: bool,
     /// Next offset of each partition that is ours.
     applied: HashMap<Partition, i64>,
+    /// The logs that topics stood for when partitions were assigned.
+    log_ids: HashMap<Arc<str>, String>,
+    /// Partitions whose log has not shown yet that it is the one of the stored offset.
+    unproven: HashMap<Partition, Proof>,
     /// Ends of all partitions when the loop began, with `--once`.
     ends: HashMap<Partition, i64>,
     others_asked: Instant,
@@ -123,6 +129,8 @@ impl<'a> BatchLoop<'a> {
             settings,
             once,
             applied: HashMap::new(),
+            log_ids: HashMap::new(),
+            unproven: HashMap::new(),
             ends: HashMap::new(),
             others_asked: Instant::now(),
             waiting: HashMap::new(),
@@ -195,6 +203,7 @@ impl<'a> BatchLoop<'a> {
             // Somebody may write all the time.
             if may_end
                 && (self.is_past_ends() || (quiet && self.is_caught_up()?))
+                && self.is_proven(quiet)?
                 && self.others_have_caught_up()?
             {
                 self.finish_whole_reads()?;
@@ -248,6 +257,7 @@ impl<'a> BatchLoop<'a> {
         // Nothing is ours now, which is not the same as having nothing to do.
         self.assigned = false;
         self.applied.clear();
+        self.unproven.clear();
         self.waiting.clear();
         self.first_at = None;
         Ok(())
@@ -257,6 +267,9 @@ impl<'a> BatchLoop<'a> {
         let partition = (Arc::clone(&record.topic), record.partition);
         if self.waiting.contains_key(&partition) {
             // Fetched before the partition was stopped; it comes again.
+            return Ok(());
+        }
+        if !self.prove(&partition, &record)? {
             return Ok(());
         }
         let offset = record.offset;
@@ -354,17 +367,25 @@ impl<'a> BatchLoop<'a> {
         if self.once && self.ends.is_empty() {
             self.note_ends()?;
         }
+        self.log_ids = self.consumer.log_ids(partitions.iter().map(|(topic, _)| topic))?;
+        self.unproven.clear();
         let claims = self.work("taking partitions", |applier| applier.claim(partitions))?;
         let mut offsets = Vec::with_capacity(partitions.len());
+        let mut first = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let stored = claims
+            let claim = claims
                 .iter()
-                .find(|claim| *claim.topic == *partition.0 && claim.partition == partition.1)
-                .and_then(|claim| claim.next_offset);
+                .find(|claim| *claim.topic == *partition.0 && claim.partition == partition.1);
             self.around.health.turn("batches");
-            let offset = self.start(partition, stored)?;
-            self.applier.begin_at(partition, offset);
-            offsets.push((partition.clone(), offset));
+            let begin = self.start(partition, claim)?;
+            self.applier.begin_at(partition, begin.offset, begin.place);
+            if let Some(proof) = begin.proof {
+                first.push((partition.clone(), proof.offset));
+                self.unproven.insert(partition.clone(), proof);
+            } else {
+                first.push((partition.clone(), begin.offset));
+            }
+            offsets.push((partition.clone(), begin.offset));
         }
         self.applied = offsets.iter().cloned().collect();
         self.waiting.clear();
@@ -376,50 +397,7 @@ impl<'a> BatchLoop<'a> {
         self.around.metrics.lag_records.reset();
         self.around.health.set_ready("partitions", Ok(()));
         self.around.health.set_phase("applying");
-        self.consumer.begin(&offsets)
-    }
-
-    /// Where a partition begins: where the warehouse stands, if the log still has it.
-    fn start(&mut self, partition: &Partition, stored: Option<i64>) -> Result<i64, ApplyError> {
-        let ends = self.consumer.log_ends(partition)?;
-        let (topic, number) = partition;
-        let stored = if self.settings.broken.offsets_first {
-            self.consumer.shown_offset(partition)?
-        } else {
-            stored
-        };
-        match stored {
-            None => {
-                if ends.low > 0 {
-                    tracing::warn!(
-                        topic = %topic, partition = number, first = ends.low,
-                        "the topic does not have its first records any more: what they brought is \
-                         missing unless it was applied before"
-                    );
-                }
-                Ok(ends.low)
-            }
-            Some(stored) if stored < ends.low => Err(ApplyError::Configuration {
-                message: format!(
-                    "partition {number} of topic {topic} begins at offset {}, and the warehouse has \
-                     it up to {stored}: {} records were removed before they were applied",
-                    ends.low,
-                    ends.low - stored
-                ),
-                hint: "read the source's tables again (drop the slot and start the agent anew), \
-                       then use another --group; give topics a longer retention"
-                    .to_owned(),
-            }),
-            Some(stored) if stored > ends.high => {
-                tracing::warn!(
-                    topic = %topic, partition = number, stored, end = ends.high,
-                    "the topic is shorter than what was applied: it was created again, and is read \
-                     from its beginning; what was applied is not applied twice"
-                );
-                Ok(ends.low)
-            }
-            Some(stored) => Ok(stored),
-        }
+        self.consumer.begin(&first)
     }
 
     fn is_due(&self, quiet: bool) -> bool {
@@ -440,6 +418,7 @@ impl<'a> BatchLoop<'a> {
             return Ok(());
         }
         self.check_partitions()?;
+        self.check_logs()?;
         if self.settings.broken.offsets_first {
             let offsets: Vec<_> = self.applied.iter().map(|(p, at)| (p.clone(), *at)).collect();
             self.consumer.show_offsets(&offsets, true);

@@ -33,13 +33,15 @@ use regex::Regex;
 
 use crate::apply::applier::Partition;
 use crate::apply::applier::Record;
-use crate::apply::applier::is_internal;
+use crate::apply::applier::may_be_internal;
 use crate::apply::consumer::context::Context;
 use crate::apply::consumer::context::Rebalanced;
 use crate::apply::error::ApplyError;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
 use crate::kafka::client_config;
+use crate::kafka::leader_epoch;
+use crate::kafka::log_ids;
 use crate::kafka::refusal;
 
 /// How long a request may take.
@@ -202,12 +204,12 @@ impl Consumer {
             .fetch_metadata(None, timeout)
             .map_err(|error| self.failed("listing topics", &error))?;
         self.client.context().note_answer();
-        let found: BTreeSet<String> = metadata
-            .topics()
+        let all: BTreeSet<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
+        let found: BTreeSet<String> = all
             .iter()
-            .map(|topic| topic.name().to_owned())
             .filter(|name| self.settings.topics.is_match(name))
-            .filter(|name| name != "__consumer_offsets" && !is_internal(name))
+            .filter(|name| **name != "__consumer_offsets" && !is_internal(name, &all))
+            .map(|name| (*name).to_owned())
             .collect();
         if found == self.subscribed {
             return Ok(false);
@@ -237,6 +239,23 @@ impl Consumer {
             Some((Arc::clone(name), i32::try_from(topic.partitions().len()).ok()?))
         });
         Ok(counts.collect())
+    }
+
+    /// The logs that the topics' names stand for, by their ids; a broker that is older than topic
+    /// ids has none.
+    ///
+    /// # Errors
+    ///
+    /// No broker answers.
+    pub fn log_ids<'a>(
+        &self,
+        topics: impl IntoIterator<Item = &'a Arc<str>>,
+    ) -> Result<HashMap<Arc<str>, String>, ApplyError> {
+        let names: BTreeSet<&str> = topics.into_iter().map(|topic| &**topic).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let ids = log_ids(self.client.client(), &names, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed("asking for the ids of topics", &error))?;
+        Ok(ids.into_iter().map(|(topic, id)| (self.name(&topic), id)).collect())
     }
 
     /// First and last offsets of a partition.
@@ -456,6 +475,7 @@ impl Consumer {
             key: message.key().map(Box::from),
             value: message.payload().map(Box::from),
             headers: headers.unwrap_or_default(),
+            leader_epoch: leader_epoch(message),
         }
     }
 
@@ -486,7 +506,44 @@ impl From<KafkaFailure> for ApplyError {
     }
 }
 
+/// Whether a topic is one of the agent's own, `PREFIX.__state` and its like, and not that of a
+/// table of such a name, `PREFIX.SCHEMA.__state`. A prefix may have dots: what else is there tells.
+fn is_internal(topic: &str, all: &BTreeSet<&str>) -> bool {
+    let Some((before, _)) = topic.rsplit_once('.').filter(|_| may_be_internal(topic)) else {
+        return may_be_internal(topic);
+    };
+    let Some((prefix, _)) = before.rsplit_once('.') else { return true };
+    let below = |name: &&str| name.strip_prefix(before)?.strip_prefix('.').map(str::to_owned);
+    let below: Vec<String> = all.iter().filter_map(below).collect();
+    if below.iter().any(|rest| rest.contains('.')) {
+        return true;
+    }
+    let of_prefix = ["__state", "__schemas"].map(|name| format!("{prefix}.{name}"));
+    let is_table = below.iter().any(|rest| !may_be_internal(rest))
+        || of_prefix.iter().any(|name| all.contains(name.as_str()));
+    !is_table
+}
+
 /// Locks, whoever panicked.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_may_have_the_name_of_an_internal_topic() {
+        let all = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<&str>>();
+        let agents = all(&["shop.__state", "shop.__schemas", "shop.public.__state"]);
+        assert!(is_internal("shop.__state", &agents));
+        assert!(!is_internal("shop.public.__state", &agents));
+        let stock = all(&["shop.public.__schemas", "shop.public.orders"]);
+        assert!(!is_internal("shop.public.__schemas", &stock));
+        let dotted = all(&["eu.shop.__state", "eu.shop.__applied", "eu.shop.public.orders"]);
+        assert!(is_internal("eu.shop.__state", &dotted));
+        assert!(is_internal("eu.shop.__state", &all(&["eu.shop.__state"])));
+        assert!(!is_internal("shop.public.orders", &stock));
+    }
 }

@@ -29,6 +29,10 @@ struct TableState {
     #[serde(default)]
     topic: String,
     #[serde(default)]
+    topic_id: String,
+    #[serde(default)]
+    begin_offsets: BTreeMap<i32, i64>,
+    #[serde(default)]
     end_offsets: BTreeMap<i32, i64>,
 }
 
@@ -90,6 +94,8 @@ impl Schemas for TopicSchemas {
                 table: TableName::new(key.schema, key.table),
                 epoch: state.epoch_complete,
                 topic: state.topic,
+                topic_id: state.topic_id,
+                begin_offsets: state.begin_offsets,
                 end_offsets: state.end_offsets,
             })
         };

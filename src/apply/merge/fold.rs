@@ -2,7 +2,9 @@
 //!
 //! Changes of one key come in the order of their positions; one that is not later than what is
 //! known of its key is dropped. What an update leaves out is carried over from the state before it,
-//! unless the row began anew in between. Nothing is folded across a TRUNCATE.
+//! unless the row began anew in between. Nothing is folded across a TRUNCATE, and nothing onto a
+//! snapshot's row that may be older than the warehouse's: which of the two is the state before it
+//! is found out when the batch is loaded.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -49,6 +51,21 @@ pub struct Base {
     pub key: Vec<Cell>,
     /// Only a row whose last change is older counts.
     pub before: Position,
+    /// A snapshot's row, which counts if the warehouse has none that is newer.
+    pub read: Option<(Position, Vec<Cell>)>,
+}
+
+/// A snapshot's row that may be older than the one in the warehouse.
+#[derive(Clone, Debug)]
+pub struct Doubt {
+    /// Table.
+    pub table: TableName,
+    /// Key of the row in the batch.
+    pub key: Box<[u8]>,
+    /// The cells of its key's columns.
+    pub key_cells: Vec<Cell>,
+    /// Position of the snapshot's row.
+    pub position: Position,
 }
 
 /// One change of a row.
@@ -66,6 +83,10 @@ pub struct Change {
     pub cells: Vec<Cell>,
     /// Where missing values of a row under a new key may be found.
     pub base: Option<Base>,
+    /// It is a snapshot's row that may be older than the one in the warehouse.
+    pub may_be_stale: bool,
+    /// Such a row, with which this change begins if it is not older.
+    pub upon: Option<Box<Change>>,
 }
 
 #[derive(Debug)]
@@ -199,7 +220,10 @@ impl Batch {
         self.changes += 1;
         let table = self.table(target);
         table.floor = table.floor.max(Some(position));
-        table.rows.retain(|_, change| change.position > position);
+        table.rows.retain(|_, change| {
+            change.upon.take_if(|read| read.position <= position);
+            change.position > position
+        });
         table.counts.retain(|_, counted| {
             counted.steps.retain(|(at, _)| *at > position);
             !counted.steps.is_empty()
@@ -238,7 +262,9 @@ impl Batch {
         if !later {
             return;
         }
-        if change.is_delete {
+        if known.may_be_stale && (change.is_delete || !change.is_fresh) {
+            change.upon = Some(Box::new(known.clone()));
+        } else if change.is_delete {
             // Where deleted rows stay, they stay with their last values.
             carry_over(known, &mut change);
         } else if !change.is_fresh {
@@ -268,17 +294,22 @@ impl Batch {
         let columns = target.columns.len();
         let moved = match self.state(target, key) {
             Some(known) if known.is_delete => return,
+            Some(known) if known.may_be_stale => MovedRow {
+                cells: vec![Cell::Missing; columns],
+                base: Some(Base { key: key_cells, before: position, read: Some(known.as_read()) }),
+            },
             Some(known) => {
                 let base = if known.is_fresh {
                     known.base.clone()
                 } else {
-                    Some(Base { key: key_cells, before: position })
+                    let read = known.upon.as_ref().map(|read| read.as_read());
+                    Some(Base { key: key_cells, before: position, read })
                 };
                 MovedRow { cells: known.cells.clone(), base }
             }
             None => MovedRow {
                 cells: vec![Cell::Missing; columns],
-                base: Some(Base { key: key_cells, before: position }),
+                base: Some(Base { key: key_cells, before: position, read: None }),
             },
         };
         self.moved.insert((target.table.clone(), position), moved);
@@ -323,6 +354,34 @@ impl Batch {
         lookups
     }
 
+    /// Changes that begin with a snapshot's row, or not.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        for (table, batch) in &self.tables {
+            for (key, change) in &batch.rows {
+                let Some(read) = &change.upon else { continue };
+                doubts.push(Doubt {
+                    table: table.clone(),
+                    key: key.clone(),
+                    key_cells: batch.target.key_cells(&change.cells),
+                    position: read.position,
+                });
+            }
+        }
+        doubts
+    }
+
+    /// A change begins with the snapshot's row, or with what the warehouse has.
+    pub fn settle(&mut self, table: &TableName, key: &[u8], with_the_read: bool) {
+        let row = self.tables.get_mut(table).and_then(|batch| batch.rows.get_mut(key));
+        let Some(change) = row else { return };
+        if let Some(read) = change.upon.take()
+            && with_the_read
+        {
+            carry_over(&read, change);
+        }
+    }
+
     /// Fills what a row lacks from a row that was found.
     pub fn fill(&mut self, table: &TableName, key: &[u8], found: &[Cell]) {
         let row = self.tables.get_mut(table).and_then(|batch| batch.rows.get_mut(key));
@@ -359,10 +418,19 @@ impl Batch {
     }
 }
 
+impl Change {
+    fn as_read(&self) -> (Position, Vec<Cell>) {
+        (self.position, self.cells.clone())
+    }
+}
+
 /// What a change does not say stays as it was before.
 fn carry_over(known: &Change, change: &mut Change) {
     fill_missing(&mut change.cells, &known.cells);
     change.is_fresh = known.is_fresh;
+    if change.upon.is_none() {
+        change.upon.clone_from(&known.upon);
+    }
     if change.base.is_none() {
         change.base.clone_from(&known.base);
     }
@@ -500,11 +568,13 @@ mod tests {
         let key = batch.key(&target, &cells).unwrap();
         let change = Change {
             position: at(position),
-            is_read: kind == "read",
+            is_read: matches!(kind, "read" | "stale"),
             is_delete: kind == "delete",
-            is_fresh: matches!(kind, "create" | "read"),
+            is_fresh: matches!(kind, "create" | "read" | "stale"),
             cells,
             base: None,
+            may_be_stale: kind == "stale",
+            upon: None,
         };
         batch.change(&target, key, change);
     }
@@ -562,6 +632,30 @@ mod tests {
         take(&mut batch, 4, "update", ["k", "old", "b"]);
         take(&mut batch, 5, "update", ["k", "again", "b"]);
         assert_eq!(only(batch).1, ["k", "new", "b"]);
+    }
+
+    #[test]
+    fn nothing_is_folded_onto_a_read_that_may_be_stale_before_that_is_known() {
+        for (with_the_read, expected) in [(true, ["k", "c", "old"]), (false, ["k", "c", "-"])] {
+            let mut batch = Batch::default();
+            take(&mut batch, 1, "stale", ["k", "a", "old"]);
+            take(&mut batch, 5, "update", ["k", "b", "-"]);
+            take(&mut batch, 6, "update", ["k", "c", "-"]);
+            let doubts = batch.doubts();
+            assert_eq!((doubts.len(), doubts[0].position), (1, at(1)));
+            batch.settle(&doubts[0].table, &doubts[0].key, with_the_read);
+            let (row, shown) = only(batch);
+            assert_eq!(
+                (row.is_fresh, shown.as_slice()),
+                (with_the_read, &expected.map(str::to_owned)[..])
+            );
+        }
+        // What is emptied in between is no state before it.
+        let mut batch = Batch::default();
+        take(&mut batch, 1, "stale", ["k", "a", "old"]);
+        take(&mut batch, 5, "update", ["k", "b", "-"]);
+        batch.truncate(&target(), at(3));
+        assert!(batch.doubts().is_empty());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::apply::merge::cell::Cell;
 use crate::apply::merge::cell::Texts;
 use crate::apply::merge::column_type::ColumnType;
+use crate::apply::merge::mark::LogPlace;
+use crate::apply::merge::mark::WatermarkPlan;
 use crate::position::Position;
 use crate::table::TableName;
 
@@ -212,17 +214,8 @@ pub struct OffsetPlan {
     /// What taking the partition gave: another number in the warehouse means that somebody else has
     /// taken it since.
     pub fence: i64,
-}
-
-/// A watermark: every streamed change of a partition up to here is applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatermarkPlan {
-    /// Topic.
-    pub topic: String,
-    /// Partition.
-    pub partition: i32,
-    /// Its highest position.
-    pub position: Position,
+    /// The log that the offset counts in.
+    pub place: LogPlace,
 }
 
 /// The values of a row whose key changed, put aside for the row under the new key.
@@ -293,10 +286,11 @@ impl Plan {
     }
 }
 
-/// A position as sortable text: the header's form with leading zeros.
+/// A position as sortable text: the header's form with leading zeros. An epoch may be seconds since
+/// 1970.
 pub fn sortable(position: Position) -> String {
     let Position { epoch, commit_lsn, ord, sub } = position;
-    format!("{epoch:05}:{:020}:{ord:020}:{sub}", commit_lsn.0)
+    format!("{epoch:010}:{:020}:{ord:020}:{sub}", commit_lsn.0)
 }
 
 mod position_text {
@@ -325,7 +319,7 @@ mod position_text {
     }
 }
 
-mod position_text_required {
+pub(super) mod position_text_required {
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serializer;
@@ -333,14 +327,14 @@ mod position_text_required {
 
     use crate::position::Position;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::apply::merge) fn serialize<S: Serializer>(
         position: &Position,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(position)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::apply::merge) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Position, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)

@@ -14,13 +14,16 @@ pub mod postgres;
 
 pub use error::WarehouseError;
 
+use crate::apply::merge::AppliedRange;
 use crate::apply::merge::Cell;
 use crate::apply::merge::ColumnType;
 use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
+use crate::apply::merge::LogPlace;
 use crate::apply::merge::Moved;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
+use crate::apply::merge::StoredMark;
 use crate::apply::merge::TableId;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
@@ -69,6 +72,8 @@ pub struct Claim {
     pub next_offset: Option<i64>,
     /// The fence that the offsets of this taking carry.
     pub fence: i64,
+    /// The log that the offset counts in.
+    pub place: LogPlace,
 }
 
 /// A row that is there.
@@ -136,7 +141,14 @@ pub trait Warehouse: Send {
     /// # Errors
     ///
     /// The warehouse cannot be asked.
-    fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError>;
+    fn watermarks(&mut self, topic: &str) -> Result<Vec<StoredMark>, WarehouseError>;
+
+    /// What any group has applied of a topic without a gap.
+    ///
+    /// # Errors
+    ///
+    /// The warehouse cannot be asked.
+    fn applied_ranges(&mut self, topic: &str) -> Result<Vec<AppliedRange>, WarehouseError>;
 
     /// Stores how many partitions a topic has. If they were others, watermarks of epochs below
     /// `below` do not count any more. Gives the epoch below which they do not.
@@ -224,6 +236,19 @@ pub trait Warehouse: Send {
 
     /// The destination, for people.
     fn describe(&self) -> String;
+}
+
+/// A warehouse that an earlier version has filled: its positions sort otherwise.
+fn earlier_layout() -> WarehouseError {
+    WarehouseError::Configuration {
+        message:
+            "the schema _cdc of the warehouse was made by an earlier version, whose positions \
+                  do not compare with those of this one"
+                .to_owned(),
+        hint: "give an empty warehouse, or drop the schema _cdc and the tables that _cdc.tables \
+               names; then everything is applied again from the beginning of the topics"
+            .to_owned(),
+    }
 }
 
 /// A table that is not ours.

@@ -109,7 +109,9 @@ impl DuckDb {
     /// Does everything in a plan, or nothing.
     pub(super) fn load_plan(&mut self, group: &str, plan: &Plan) -> Result<Loaded, WarehouseError> {
         self.connection()?;
-        let Some(connection) = self.connection.take() else { return Ok(Loaded::default()) };
+        let Some(connection) = self.connection.take() else {
+            return Err(WarehouseError::Unreachable { message: "the file is not open".to_owned() });
+        };
         let mut loading = Loading {
             connection: &connection,
             plan,
@@ -177,6 +179,7 @@ impl Loading<'_> {
     fn attempt(&mut self, group: &str) -> Result<Loaded, Undone> {
         let mut loaded = Loaded::default();
         self.check_generations()?;
+        state::raise_watermarks(self.connection, self.plan)?;
         for number in 0..self.plan.tables.len() {
             let counted = self.load_table(number)?;
             loaded.upserted.push(counted.upserted);
@@ -196,7 +199,8 @@ impl Loading<'_> {
         let query =
             format!("SELECT id, CAST(generation AS VARCHAR), floor FROM {}", sql::ours("tables"));
         self.connection.each(&query, |row| {
-            let id = TableId(row.integer(0).unwrap_or_default());
+            // A table that is no number meets no table of ours.
+            let Some(id) = row.integer(0).map(TableId) else { return Ok::<(), Fault>(()) };
             let generation = row.text(1).and_then(|text| text.parse::<u64>().ok());
             generations.insert(id, generation);
             floors.extend(row.text(2).map(|floor| (id, floor.to_owned())));

@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::apply::merge::AppliedRange;
 use crate::apply::merge::ArrayForm;
 use crate::apply::merge::Cell;
 use crate::apply::merge::DeadLetter;
@@ -48,6 +49,7 @@ use crate::apply::merge::KnownTable;
 use crate::apply::merge::Moved;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
+use crate::apply::merge::StoredMark;
 use crate::apply::merge::TableId;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
@@ -196,8 +198,12 @@ impl Warehouse for DuckDb {
         state::offsets(self.connection()?, group)
     }
 
-    fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError> {
+    fn watermarks(&mut self, topic: &str) -> Result<Vec<StoredMark>, WarehouseError> {
         state::watermarks(self.connection()?, topic)
+    }
+
+    fn applied_ranges(&mut self, topic: &str) -> Result<Vec<AppliedRange>, WarehouseError> {
+        state::applied_ranges(self.connection()?, topic)
     }
 
     fn note_partitions(

@@ -24,6 +24,7 @@ use crate::apply::warehouse::duckdb::sql::literal;
 use crate::apply::warehouse::duckdb::sql::name;
 use crate::apply::warehouse::duckdb::stage;
 use crate::apply::warehouse::duckdb::stage::StagedRow;
+use crate::apply::warehouse::duckdb::state;
 use crate::apply::warehouse::duckdb::stored_type::StoredType;
 use crate::position::Position;
 
@@ -286,15 +287,15 @@ impl DuckDb {
                     None => Cell::Null,
                 }
             });
-            let position = row.text(1).and_then(|text| text.parse().ok()).unwrap_or_default();
             let cells: Vec<Cell> = cells.collect();
+            let position = state::position_of_row(row, 1)?;
             let is_live = row.integer(2) == Some(1);
             keep(
                 &mut found,
                 row.integer(0),
                 StoredRow { position, cells: is_live.then_some(cells) },
             );
-            Ok::<(), Fault>(())
+            Ok::<(), WarehouseError>(())
         })?;
         let query = format!(
             "SELECT s.n, d.{POSITION_COLUMN} FROM {} d JOIN {STAGE} s ON {}",
@@ -302,9 +303,9 @@ impl DuckDb {
             same_key(target, &types, "d")
         );
         connection.each(&query, |row| {
-            let position = row.text(1).and_then(|text| text.parse().ok()).unwrap_or_default();
+            let position = state::position_of_row(row, 1)?;
             keep(&mut found, row.integer(0), StoredRow { position, cells: None });
-            Ok::<(), Fault>(())
+            Ok::<(), WarehouseError>(())
         })?;
         Ok(found)
     }

@@ -2,34 +2,47 @@
 
 use std::fmt::Write;
 
+use crate::apply::merge::AppliedRange;
 use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
+use crate::apply::merge::LogPlace;
+use crate::apply::merge::Mark;
 use crate::apply::merge::Moved;
+use crate::apply::merge::OffsetPlan;
 use crate::apply::merge::Plan;
+use crate::apply::merge::StoredMark;
+use crate::apply::merge::TableChange;
 use crate::apply::merge::TableId;
 use crate::apply::merge::TablePlan;
 use crate::apply::merge::Target;
+use crate::apply::merge::WatermarkPlan;
 use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::Claim;
 use crate::apply::warehouse::STATE_SCHEMA;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb::connection::Connection;
-use crate::apply::warehouse::duckdb::connection::Fault;
 use crate::apply::warehouse::duckdb::connection::Value;
 use crate::apply::warehouse::duckdb::query_result::Row;
 use crate::apply::warehouse::duckdb::sql;
 use crate::apply::warehouse::duckdb::sql::literal;
 use crate::apply::warehouse::duckdb::sql::ours;
+use crate::apply::warehouse::earlier_layout;
 use crate::position::Position;
+use crate::table::TableName;
 
 /// Names and columns of our tables. No index: they are small, and DuckDB's indexes make updates
 /// of a row in one transaction awkward.
 const TABLES: &[(&str, &str)] = &[
     (
         "offsets",
-        "\"group\" VARCHAR, topic VARCHAR, partition INTEGER, next_offset BIGINT, fence BIGINT",
+        "\"group\" VARCHAR, topic VARCHAR, partition INTEGER, next_offset BIGINT, fence BIGINT, \
+         log VARCHAR, begun_at BIGINT, last_record VARCHAR",
     ),
-    ("watermarks", "topic VARCHAR, partition INTEGER, position VARCHAR"),
+    (
+        "watermarks",
+        "topic VARCHAR, partition INTEGER, prefix VARCHAR, schema VARCHAR, name VARCHAR, \
+         position VARCHAR, \"offset\" BIGINT, log VARCHAR, mark VARCHAR",
+    ),
     ("topics", "topic VARCHAR, partitions INTEGER, void_below BIGINT"),
     (
         "tables",
@@ -46,12 +59,22 @@ const TABLES: &[(&str, &str)] = &[
 ];
 
 /// Makes what is missing.
-pub(super) fn prepare(connection: &Connection) -> Result<(), Fault> {
+pub(super) fn prepare(connection: &Connection) -> Result<(), WarehouseError> {
+    let [earlier] = connection.numbers(&format!(
+        "SELECT count(*) - 4 * count(*) FILTER (column_name = 'mark') FROM duckdb_columns() WHERE \
+         database_name = {} AND schema_name = '{STATE_SCHEMA}' AND table_name = 'watermarks' AND \
+         column_name IN ('topic', 'partition', 'position', 'mark')",
+        literal(sql::CATALOG)
+    ))?;
+    if earlier > 0 {
+        return Err(earlier_layout());
+    }
     let mut statements = format!("CREATE SCHEMA IF NOT EXISTS {}.{STATE_SCHEMA};", sql::CATALOG);
     for (name, columns) in TABLES {
         statements.push_str(&format!("CREATE TABLE IF NOT EXISTS {} ({columns});", ours(name)));
     }
-    connection.execute(&statements).map(drop)
+    connection.execute(&statements)?;
+    Ok(())
 }
 
 fn broken(what: &str) -> WarehouseError {
@@ -65,12 +88,21 @@ fn position(row: Row<'_>, index: usize) -> Result<Option<Position>, WarehouseErr
     row.text(index).map(str::parse).transpose().map_err(|_| broken("a position"))
 }
 
-fn text(row: Row<'_>, index: usize) -> String {
-    row.text(index).unwrap_or_default().to_owned()
+/// The position of a row; one without was there before us.
+pub(super) fn position_of_row(row: Row<'_>, index: usize) -> Result<Position, WarehouseError> {
+    Ok(position(row, index)?.unwrap_or_default())
 }
 
-fn partition(row: Row<'_>, index: usize) -> i32 {
-    i32::try_from(row.integer(index).unwrap_or_default()).unwrap_or_default()
+fn text(row: Row<'_>, index: usize) -> Result<String, WarehouseError> {
+    row.text(index).map(str::to_owned).ok_or_else(|| broken("a NULL in place of a text"))
+}
+
+fn number(row: Row<'_>, index: usize) -> Result<i64, WarehouseError> {
+    row.integer(index).ok_or_else(|| broken("a NULL in place of a number"))
+}
+
+fn partition(row: Row<'_>, index: usize) -> Result<i32, WarehouseError> {
+    i32::try_from(number(row, index)?).map_err(|_| broken("the number of a partition"))
 }
 
 /// What is stored of tables.
@@ -83,7 +115,7 @@ pub(super) fn tables(connection: &Connection) -> Result<Vec<KnownTable>, Warehou
     connection.each(&query, |row| {
         let target: Target = serde_json::from_str(row.text(0).unwrap_or_default())
             .map_err(|_| broken("a table's definition"))?;
-        let epoch = row.text(1).and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
+        let epoch = text(row, 1)?.parse().map_err(|_| broken("an epoch"))?;
         tables.push(KnownTable { target, epoch, floor: position(row, 2)? });
         Ok::<(), WarehouseError>(())
     })?;
@@ -140,19 +172,24 @@ pub(super) fn claim(
     transaction(connection, || {
         connection.execute(&format!(
             "UPDATE {offsets} AS o SET fence = o.fence + 1 FROM {source} WHERE {same};\n\
-             INSERT INTO {offsets} SELECT DISTINCT {group}, w.topic, w.partition, NULL, 1 \
-             FROM {source} WHERE NOT EXISTS (SELECT 1 FROM {offsets} o WHERE {same})"
+             INSERT INTO {offsets} SELECT DISTINCT {group}, w.topic, w.partition, NULL, 1, '', 0, \
+             '' FROM {source} WHERE NOT EXISTS (SELECT 1 FROM {offsets} o WHERE {same})"
         ))?;
         let query = format!(
-            "SELECT o.topic, CAST(o.partition AS BIGINT), o.next_offset, o.fence \
-             FROM {offsets} o, {source} WHERE {same} ORDER BY ALL"
+            "SELECT o.topic, CAST(o.partition AS BIGINT), o.next_offset, o.fence, o.log, \
+             o.begun_at, o.last_record FROM {offsets} o, {source} WHERE {same} ORDER BY ALL"
         );
         connection.each(&query, |row| {
             claims.push(Claim {
-                topic: text(row, 0),
-                partition: partition(row, 1),
+                topic: text(row, 0)?,
+                partition: partition(row, 1)?,
                 next_offset: row.integer(2),
-                fence: row.integer(3).unwrap_or_default(),
+                fence: number(row, 3)?,
+                place: LogPlace {
+                    log: text(row, 4)?,
+                    begun_at: number(row, 5)?,
+                    last_record: text(row, 6)?,
+                },
             });
             Ok::<(), WarehouseError>(())
         })
@@ -172,7 +209,8 @@ pub(super) fn offsets(
         literal(group)
     );
     connection.each(&query, |row| {
-        offsets.push((text(row, 0), partition(row, 1), row.integer(2).unwrap_or_default()));
+        // A partition that was taken and of which nothing is applied yet.
+        offsets.push((text(row, 0)?, partition(row, 1)?, row.integer(2).unwrap_or(0)));
         Ok::<(), WarehouseError>(())
     })?;
     Ok(offsets)
@@ -208,18 +246,49 @@ fn list(entries: impl Iterator<Item = String>) -> String {
 pub(super) fn watermarks(
     connection: &Connection,
     topic: &str,
-) -> Result<Vec<(i32, Position)>, WarehouseError> {
+) -> Result<Vec<StoredMark>, WarehouseError> {
     let mut watermarks = Vec::new();
     let query = format!(
-        "SELECT CAST(partition AS BIGINT), position FROM {} WHERE topic = {} ORDER BY partition",
+        "SELECT CAST(partition AS BIGINT), prefix, schema, name, mark FROM {} WHERE topic = {} \
+         ORDER BY partition, prefix, schema, name",
         ours("watermarks"),
         literal(topic)
     );
     connection.each(&query, |row| {
-        watermarks.push((partition(row, 0), position(row, 1)?.unwrap_or_default()));
+        let mark: Mark = serde_json::from_str(&text(row, 4)?).map_err(|_| broken("a watermark"))?;
+        watermarks.push(StoredMark {
+            partition: partition(row, 0)?,
+            prefix: text(row, 1)?,
+            table: TableName::new(text(row, 2)?, text(row, 3)?),
+            mark,
+        });
         Ok::<(), WarehouseError>(())
     })?;
     Ok(watermarks)
+}
+
+/// What any group has applied of a topic.
+pub(super) fn applied_ranges(
+    connection: &Connection,
+    topic: &str,
+) -> Result<Vec<AppliedRange>, WarehouseError> {
+    let mut ranges = Vec::new();
+    let query = format!(
+        "SELECT CAST(partition AS BIGINT), log, begun_at, next_offset FROM {} WHERE topic = {} AND \
+         next_offset IS NOT NULL",
+        ours("offsets"),
+        literal(topic)
+    );
+    connection.each(&query, |row| {
+        ranges.push(AppliedRange {
+            partition: partition(row, 0)?,
+            log: text(row, 1)?,
+            begun_at: number(row, 2)?,
+            next_offset: number(row, 3)?,
+        });
+        Ok::<(), WarehouseError>(())
+    })?;
+    Ok(ranges)
 }
 
 /// Stores how many partitions a topic has; gives the epoch below which watermarks do not count.
@@ -236,13 +305,13 @@ pub(super) fn note_partitions(
              UPDATE {topics} SET partitions = {count}, void_below = greatest(void_below, {below}) \
              WHERE topic = {topic} AND partitions <> {count}"
         ))?;
-        let mut stored = 0;
+        let mut stored = None;
         let query = format!("SELECT void_below FROM {topics} WHERE topic = {topic}");
         connection.each(&query, |row| {
-            stored = row.integer(0).unwrap_or_default();
-            Ok::<(), Fault>(())
+            stored = u64::try_from(number(row, 0)?).ok();
+            Ok::<(), WarehouseError>(())
         })?;
-        Ok(u64::try_from(stored).unwrap_or_default())
+        stored.ok_or_else(|| broken("an epoch below which watermarks do not count"))
     })
 }
 
@@ -273,7 +342,7 @@ pub(super) fn records(connection: &Connection) -> Result<Vec<(String, String)>, 
     let mut records = Vec::new();
     let query = format!("SELECT key, value FROM {} ORDER BY key", ours("state"));
     connection.each(&query, |row| {
-        records.push((text(row, 0), text(row, 1)));
+        records.push((text(row, 0)?, text(row, 1)?));
         Ok::<(), WarehouseError>(())
     })?;
     Ok(records)
@@ -300,13 +369,13 @@ pub(super) fn dead_letters(
     let mut letters = Vec::new();
     connection.each(&query, |row| {
         letters.push(DeadLetter {
-            topic: text(row, 0),
-            partition: partition(row, 1),
-            offset: row.integer(2).unwrap_or_default(),
-            reason: text(row, 3),
+            topic: text(row, 0)?,
+            partition: partition(row, 1)?,
+            offset: number(row, 2)?,
+            reason: text(row, 3)?,
             key: row.bytes(4).map(<[u8]>::to_vec),
             value: row.bytes(5).map(<[u8]>::to_vec),
-            headers: text(row, 6),
+            headers: text(row, 6)?,
         });
         Ok::<(), WarehouseError>(())
     })?;
@@ -323,7 +392,7 @@ pub(super) fn parked_keys(
         ours("dead_letters")
     );
     connection.each(&query, |row| {
-        keys.push((text(row, 0), row.bytes(1).unwrap_or_default().to_vec()));
+        keys.push((text(row, 0)?, row.bytes(1).unwrap_or_default().to_vec()));
         Ok::<(), WarehouseError>(())
     })?;
     Ok(keys)
@@ -335,7 +404,6 @@ pub(super) fn store(
     group: &str,
     plan: &Plan,
 ) -> Result<(), WarehouseError> {
-    store_watermarks(connection, plan)?;
     store_moved(connection, plan)?;
     store_dead_letters(connection, plan)?;
     for (key, value) in &plan.state {
@@ -357,15 +425,20 @@ fn store_offsets(connection: &Connection, group: &str, plan: &Plan) -> Result<()
     let group = literal(group);
     let wanted = list(plan.offsets.iter().map(|offset| {
         let topic = literal(&offset.topic);
-        format!("{topic}, {}, {}, {}", offset.partition, offset.next_offset, offset.fence)
+        let OffsetPlan { partition, next_offset, fence, place, .. } = offset;
+        let (log, last) = (literal(&place.log), literal(&place.last_record));
+        format!("{topic}, {partition}, {next_offset}, {fence}, {log}, {}, {last}", place.begun_at)
     }));
-    let source = format!("(VALUES {wanted}) w(topic, partition, next_offset, fence)");
+    let source = format!(
+        "(VALUES {wanted}) w(topic, partition, next_offset, fence, log, begun_at, last_record)"
+    );
     let same = format!(
         "o.\"group\" = {group} AND o.topic = w.topic AND o.partition = w.partition \
          AND o.fence = w.fence"
     );
     let stored = connection.execute(&format!(
-        "UPDATE {offsets} AS o SET next_offset = w.next_offset FROM {source} WHERE {same}"
+        "UPDATE {offsets} AS o SET next_offset = w.next_offset, log = w.log, \
+         begun_at = w.begun_at, last_record = w.last_record FROM {source} WHERE {same}"
     ))?;
     if stored == plan.offsets.len() as u64 {
         return Ok(());
@@ -376,30 +449,60 @@ fn store_offsets(connection: &Connection, group: &str, plan: &Plan) -> Result<()
          (SELECT 1 FROM {offsets} o WHERE {same}) ORDER BY 1 LIMIT 1"
     );
     connection.each(&query, |row| {
-        fenced = text(row, 0);
-        Ok::<(), Fault>(())
+        fenced = text(row, 0)?;
+        Ok::<(), WarehouseError>(())
     })?;
     Err(WarehouseError::Fenced { partition: fenced })
 }
 
-fn store_watermarks(connection: &Connection, plan: &Plan) -> Result<(), WarehouseError> {
-    if plan.watermarks.is_empty() {
-        return Ok(());
-    }
+/// Raises watermarks that are what was assumed of them.
+pub(super) fn raise_watermarks(connection: &Connection, plan: &Plan) -> Result<(), WarehouseError> {
     let watermarks = ours("watermarks");
-    let wanted = list(plan.watermarks.iter().map(|watermark| {
-        let position = literal(&sortable(watermark.position));
-        format!("{}, {}, {position}", literal(&watermark.topic), watermark.partition)
-    }));
-    let source = format!("(VALUES {wanted}) w(topic, partition, position)");
-    let same = "o.topic = w.topic AND o.partition = w.partition";
-    // A watermark never goes back.
-    connection.execute(&format!(
-        "UPDATE {watermarks} AS o SET position = greatest(o.position, w.position) \
-         FROM {source} WHERE {same};\n\
-         INSERT INTO {watermarks} SELECT w.topic, w.partition, w.position FROM {source} \
-         WHERE NOT EXISTS (SELECT 1 FROM {watermarks} o WHERE {same})"
-    ))?;
+    let is_begun =
+        |change: &TableChange| matches!(change, TableChange::Create | TableChange::Adopt);
+    for table in plan.tables.iter().filter(|table| table.changes.iter().any(is_begun)) {
+        // What is stored is of a table that a person has dropped.
+        let TableName { namespace, name } = &table.target.table;
+        connection.execute(&format!(
+            "DELETE FROM {watermarks} WHERE schema = {} AND name = {}",
+            literal(namespace),
+            literal(name)
+        ))?;
+    }
+    for WatermarkPlan { topic, partition, prefix, table, before, mark } in &plan.watermarks {
+        let same = format!(
+            "topic = {} AND partition = {partition} AND prefix = {} AND schema = {} AND name = {}",
+            literal(topic),
+            literal(prefix),
+            literal(&table.namespace),
+            literal(&table.name)
+        );
+        let (position, log) = (literal(&sortable(mark.position)), literal(&mark.log));
+        let text = serde_json::to_string(mark).map_err(|_| broken("a watermark"))?;
+        let (text, offset) = (literal(&text), mark.offset);
+        let done = match before {
+            Some(before) => connection.execute(&format!(
+                "UPDATE {watermarks} SET position = {position}, \"offset\" = {offset}, log = {log}, \
+                 mark = {text} WHERE {same} AND position = {} AND \"offset\" = {} AND log = {}",
+                literal(&sortable(before.position)),
+                before.offset,
+                literal(&before.log)
+            ))?,
+            None => connection.execute(&format!(
+                "INSERT INTO {watermarks} SELECT {}, {partition}, {}, {}, {}, {position}, {offset}, \
+                 {log}, {text} WHERE NOT EXISTS (SELECT 1 FROM {watermarks} WHERE {same})",
+                literal(topic),
+                literal(prefix),
+                literal(&table.namespace),
+                literal(&table.name)
+            ))?,
+        };
+        if done != 1 {
+            return Err(WarehouseError::Conflict {
+                message: "another cdc-sink has applied records of these partitions".to_owned(),
+            });
+        }
+    }
     Ok(())
 }
 

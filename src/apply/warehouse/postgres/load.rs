@@ -16,6 +16,7 @@ use crate::apply::merge::TableId;
 use crate::apply::merge::TablePlan;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
+use crate::apply::merge::WatermarkPlan;
 use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::BrokenRules;
 use crate::apply::warehouse::DELETED_COLUMN;
@@ -55,6 +56,7 @@ impl Load<'_> {
     pub(super) async fn run(&mut self, group: &str) -> Result<(), WarehouseError> {
         self.lock_offsets(group).await?;
         self.lock_tables().await?;
+        self.raise_watermarks().await?;
         for table in &self.plan.tables {
             self.table(table).await?;
         }
@@ -94,10 +96,8 @@ impl Load<'_> {
     /// rows to be shared, for changes of the table alone. Whoever finds another generation has an
     /// old picture.
     async fn lock_tables(&self) -> Result<(), WarehouseError> {
-        let is_created = |table: &&TablePlan| {
-            !table.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt))
-        };
-        let known: Vec<&TablePlan> = self.plan.tables.iter().filter(is_created).collect();
+        let known: Vec<&TablePlan> =
+            self.plan.tables.iter().filter(|table| !is_begun(table)).collect();
         if known.is_empty() {
             return Ok(());
         }
@@ -122,8 +122,7 @@ impl Load<'_> {
 
     async fn table(&mut self, plan: &TablePlan) -> Result<(), WarehouseError> {
         let statements = Statements::new(&plan.target, self.delete_mode);
-        let created =
-            plan.changes.iter().any(|c| matches!(c, TableChange::Create | TableChange::Adopt));
+        let created = is_begun(plan);
         let changes: String =
             plan.changes.iter().map(|change| statements.change(change, !created)).collect();
         let store = if plan.store_target {
@@ -248,6 +247,56 @@ impl Load<'_> {
         Ok(())
     }
 
+    /// Watermarks are compared before anything is written: two groups that bring the same records
+    /// to one table meet here, and the second begins its batch again.
+    async fn raise_watermarks(&self) -> Result<(), WarehouseError> {
+        for table in self.plan.tables.iter().filter(|table| is_begun(table)) {
+            // What is stored is of a table that a person has dropped.
+            let sql = "DELETE FROM _cdc.watermarks WHERE \"schema\" = $1 AND name = $2";
+            let name = &table.target.table;
+            let gone = self.client.execute(sql, &[&name.namespace, &name.name]).await;
+            gone.map_err(|error| failed(&error))?;
+        }
+        let marks = &self.plan.watermarks;
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let column = |of: fn(&WatermarkPlan) -> &str| marks.iter().map(of).collect::<Vec<&str>>();
+        let topics = column(|plan| &plan.topic);
+        let partitions: Vec<i32> = marks.iter().map(|plan| plan.partition).collect();
+        let prefixes = column(|plan| &plan.prefix);
+        let schemas = column(|plan| &plan.table.namespace);
+        let names = column(|plan| &plan.table.name);
+        let positions: Vec<String> =
+            marks.iter().map(|plan| sortable(plan.mark.position)).collect();
+        let offsets: Vec<i64> = marks.iter().map(|plan| plan.mark.offset).collect();
+        let logs = column(|plan| &plan.mark.log);
+        let texts = marks.iter().map(|plan| state::mark_text(&plan.mark));
+        let texts = texts.collect::<Result<Vec<String>, WarehouseError>>()?;
+        let before: Vec<Option<String>> = marks
+            .iter()
+            .map(|plan| plan.before.as_ref().map(|mark| sortable(mark.position)))
+            .collect();
+        let offsets_before: Vec<Option<i64>> =
+            marks.iter().map(|plan| plan.before.as_ref().map(|mark| mark.offset)).collect();
+        let logs_before: Vec<Option<&str>> =
+            marks.iter().map(|plan| plan.before.as_ref().map(|mark| mark.log.as_str())).collect();
+        let keys: [&(dyn ToSql + Sync); 5] = [&topics, &partitions, &prefixes, &schemas, &names];
+        let values: [&(dyn ToSql + Sync); 5] = [&positions, &offsets, &logs, &texts, &before];
+        let assumed: [&(dyn ToSql + Sync); 2] = [&offsets_before, &logs_before];
+        let failed = |error: tokio_postgres::Error| failed(&error);
+        self.client.execute(state::LOCK_WATERMARKS, &keys).await.map_err(failed)?;
+        let all = [keys.as_slice(), &values, &assumed].concat();
+        let raised = self.client.execute(state::RAISE_WATERMARKS, &all).await.map_err(failed)?;
+        let all = [keys.as_slice(), &values].concat();
+        let first = self.client.execute(state::FIRST_WATERMARKS, &all).await.map_err(failed)?;
+        if raised + first == marks.len() as u64 {
+            return Ok(());
+        }
+        let message = "another cdc-sink has applied records of these partitions".to_owned();
+        Err(WarehouseError::Conflict { message })
+    }
+
     async fn store_offsets(&self, group: &str) -> Result<(), WarehouseError> {
         let offsets = &self.plan.offsets;
         if offsets.is_empty() {
@@ -257,7 +306,12 @@ impl Load<'_> {
         let partitions: Vec<i32> = offsets.iter().map(|offset| offset.partition).collect();
         let next: Vec<i64> = offsets.iter().map(|offset| offset.next_offset).collect();
         let fences: Vec<i64> = offsets.iter().map(|offset| offset.fence).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [&group, &topics, &partitions, &next, &fences];
+        let logs: Vec<&str> = offsets.iter().map(|offset| offset.place.log.as_str()).collect();
+        let begun: Vec<i64> = offsets.iter().map(|offset| offset.place.begun_at).collect();
+        let last: Vec<&str> =
+            offsets.iter().map(|offset| offset.place.last_record.as_str()).collect();
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&group, &topics, &partitions, &next, &fences, &logs, &begun, &last];
         let rows = self.client.query(state::STORE_OFFSETS, &parameters).await;
         let rows = rows.map_err(|error| failed(&error))?;
         let stored: HashSet<(String, i32)> =
@@ -270,6 +324,11 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a plan creates its table, or takes one over.
+fn is_begun(plan: &TablePlan) -> bool {
+    plan.changes.iter().any(|change| matches!(change, TableChange::Create | TableChange::Adopt))
 }
 
 /// Makes a table fit the mode of deletes, which may have been another before.

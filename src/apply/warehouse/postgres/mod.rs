@@ -17,14 +17,17 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use crate::apply::merge::AppliedRange;
 use crate::apply::merge::ArrayForm;
 use crate::apply::merge::Cell;
 use crate::apply::merge::ColumnType;
 use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
+use crate::apply::merge::LogPlace;
 use crate::apply::merge::Moved;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
+use crate::apply::merge::StoredMark;
 use crate::apply::merge::TableId;
 use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
@@ -119,6 +122,10 @@ impl PostgresWarehouse {
         let client = (self.connect)()?;
         self.runtime.block_on(async {
             client.batch_execute(PINNED).await.map_err(|error| failed(&error))?;
+            let earlier = client.query_one(state::IS_EARLIER, &[]).await;
+            if earlier.map_err(|error| failed(&error))?.get(0) {
+                return Err(super::earlier_layout());
+            }
             // Two that start at once must not both find the schema missing.
             let create = format!(
                 "BEGIN; SELECT pg_advisory_xact_lock(4851031921); {} COMMIT",
@@ -233,7 +240,9 @@ impl Warehouse for PostgresWarehouse {
                 let epoch: i64 = row.get(1);
                 let floor: Option<String> = row.get(2);
                 let floor = floor.map(|floor| parse_position(&floor)).transpose()?;
-                Ok(KnownTable { target, epoch: u64::try_from(epoch).unwrap_or_default(), floor })
+                let epoch = u64::try_from(epoch)
+                    .map_err(|_| unreadable("_cdc.tables", "an epoch below zero"))?;
+                Ok(KnownTable { target, epoch, floor })
             })
             .collect()
     }
@@ -288,6 +297,7 @@ impl Warehouse for PostgresWarehouse {
             partition: row.get(1),
             next_offset: row.get(2),
             fence: row.get(3),
+            place: LogPlace { log: row.get(4), begun_at: row.get(5), last_record: row.get(6) },
         };
         Ok(rows.iter().map(claim).collect())
     }
@@ -299,10 +309,30 @@ impl Warehouse for PostgresWarehouse {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
     }
 
-    fn watermarks(&mut self, topic: &str) -> Result<Vec<(i32, Position)>, WarehouseError> {
-        let sql = "SELECT partition, position FROM _cdc.watermarks WHERE topic = $1";
-        let rows = self.query(sql, &[&topic])?;
-        rows.iter().map(|row| Ok((row.get(0), parse_position(row.get::<_, &str>(1))?))).collect()
+    fn watermarks(&mut self, topic: &str) -> Result<Vec<StoredMark>, WarehouseError> {
+        let rows = self.query(state::WATERMARKS, &[&topic])?;
+        let mark = |row: &Row| {
+            let mark = serde_json::from_str(row.get::<_, &str>(4))
+                .map_err(|error| unreadable("_cdc.watermarks", &error.to_string()))?;
+            Ok(StoredMark {
+                partition: row.get(0),
+                prefix: row.get(1),
+                table: TableName::new(row.get::<_, &str>(2), row.get::<_, &str>(3)),
+                mark,
+            })
+        };
+        rows.iter().map(mark).collect()
+    }
+
+    fn applied_ranges(&mut self, topic: &str) -> Result<Vec<AppliedRange>, WarehouseError> {
+        let rows = self.query(state::APPLIED_RANGES, &[&topic])?;
+        let range = |row: &Row| AppliedRange {
+            partition: row.get(0),
+            log: row.get(1),
+            begun_at: row.get(2),
+            next_offset: row.get(3),
+        };
+        Ok(rows.iter().map(range).collect())
     }
 
     fn note_partitions(
@@ -313,8 +343,8 @@ impl Warehouse for PostgresWarehouse {
     ) -> Result<u64, WarehouseError> {
         let below = i64::try_from(below).unwrap_or(i64::MAX);
         let rows = self.query(state::NOTE_PARTITIONS, &[&topic, &count, &below])?;
-        let stored: i64 = rows.first().map_or(0, |row| row.get(0));
-        Ok(u64::try_from(stored).unwrap_or_default())
+        let stored = rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok());
+        stored.ok_or_else(|| unreadable("_cdc.topics", "an epoch below zero"))
     }
 
     fn rows(
@@ -375,7 +405,11 @@ impl Warehouse for PostgresWarehouse {
     fn load(&mut self, group: &str, plan: &Plan) -> Result<Loaded, WarehouseError> {
         let client = self.client()?;
         let (delete_mode, broken) = (self.delete_mode, self.broken);
-        let Some(session) = &mut self.session else { return Ok(Loaded::default()) };
+        let Some(session) = &mut self.session else {
+            return Err(WarehouseError::Unreachable {
+                message: "there is no session with the warehouse".to_owned(),
+            });
+        };
         let (stages, fitting) = (&mut session.stages, &mut session.fitting);
         let known = (stages.clone(), fitting.clone());
         let result = self.runtime.block_on(async {

@@ -4,11 +4,13 @@ use crate::apply::merge::ColumnType;
 use crate::apply::merge::TableChange;
 use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
+use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::INCOMPLETE_COLUMN;
 use crate::apply::warehouse::POSITION_COLUMN;
 use crate::apply::warehouse::STATE_SCHEMA;
+use crate::position::Position;
 use crate::table::quote_identifier;
 use crate::table::quote_literal;
 
@@ -113,7 +115,7 @@ impl<'a> Statements<'a> {
     }
 
     fn technical(&self) -> Vec<String> {
-        let zero = "00000:00000000000000000000:00000000000000000000:0";
+        let zero = sortable(Position::default());
         let mut columns =
             vec![format!("{POSITION_COLUMN} text COLLATE \"C\" NOT NULL DEFAULT '{zero}'")];
         if self.is_soft() {
