@@ -19,6 +19,8 @@ mod sink;
 mod columns;
 #[path = "sink_made/epochs.rs"]
 mod epochs;
+#[path = "sink_made/keys.rs"]
+mod keys;
 #[path = "sink_made/letters.rs"]
 mod letters;
 #[path = "sink_made/logs.rs"]

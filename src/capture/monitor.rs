@@ -64,7 +64,8 @@ impl Monitor<'_> {
 
     /// Names each table once that could be captured and is not.
     fn look_at_tables(&self, named: &mut BTreeSet<TableName>) -> Result<(), SourceError> {
-        let new: Vec<TableName> = publication::candidates(self.sql, !self.settings.via_root)?
+        let (settings, name) = (self.settings, &self.settings.publication);
+        let new: Vec<TableName> = publication::candidates(self.sql, !settings.via_root, name)?
             .into_iter()
             .filter(|table| {
                 table.unusable.is_none()

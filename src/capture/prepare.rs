@@ -111,10 +111,10 @@ pub(super) fn ensure_publication(
 ) -> Result<Captured, CaptureError> {
     let name = &settings.publication;
     let mut found = publication::find_publication(sql, name)?;
-    let mut candidates = publication::candidates(sql, !settings.via_root)?;
+    let mut candidates = publication::candidates(sql, !settings.via_root, name)?;
     let asked = candidates.iter().filter(|table| settings.tables.allows(&table.name));
     if replica_identity::set(sql, &settings.identities, asked)? {
-        candidates = publication::candidates(sql, !settings.via_root)?;
+        candidates = publication::candidates(sql, !settings.via_root, name)?;
     }
     match &found {
         None if state.is_some() => return Err(publication_gone(settings).into()),
@@ -131,6 +131,9 @@ pub(super) fn ensure_publication(
     let whole = settings.values.fidelity.is_debezium();
     let mut published = publication::published_tables(sql, name, whole)?;
     report.left_out(settings, &candidates, &published);
+    if publication.created_for.is_none() {
+        report.refused(sql, &publication, (settings, &candidates, &published))?;
+    }
     for which in unpublished(settings, &publication, state) {
         published.extend(publication::unpublished(sql, &published, *which)?);
     }
@@ -370,6 +373,7 @@ fn mend_publication(
     for table in candidates.iter().filter(|table| has(&table.name)) {
         if let Some(reason) = &table.unusable {
             sql.execute(&publication::remove_command(name, &table.name))?;
+            let reason = reason.to_string();
             tracing::warn!(
                 table = %table.name, reason,
                 "the table is no longer captured, because its UPDATE and DELETE would fail"
@@ -409,6 +413,34 @@ impl Report<'_> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone())
     }
 
+    /// Names the tables whose statements fail because of a publication that is not ours.
+    fn refused(
+        &self,
+        sql: &Sql,
+        publication: &Publication,
+        (settings, candidates, published): (&CaptureSettings, &[Candidate], &[PublishedTable]),
+    ) -> Result<(), SourceError> {
+        let name = &settings.publication;
+        let mut refused = publication::refused(sql, name)?;
+        if publication.operations.iter().any(|sent| matches!(*sent, "update" | "delete")) {
+            let has = |table: &&Candidate| published.iter().any(|known| known.oid == table.oid);
+            for table in candidates.iter().filter(has) {
+                let reason = table.unusable.as_ref().filter(|reason| reason.fails_at_once());
+                refused.extend(reason.map(|reason| (table.name.clone(), reason.to_string())));
+            }
+        }
+        for (table, reason) in refused {
+            if self.is_first(&table) {
+                tracing::warn!(
+                    %table, reason, publication = name,
+                    "the server refuses UPDATE and DELETE of the table because of the publication: \
+                     take it out, or change its replica identity"
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn left_out(
         &self,
         settings: &CaptureSettings,
@@ -431,11 +463,11 @@ impl Report<'_> {
                 Some(reason) => {
                     count("no usable identity");
                     if first {
+                        let (remedy, reason) = (reason.remedy(), reason.to_string());
                         tracing::warn!(
                             table = %table.name, reason,
                             "the table is not captured: in a publication its UPDATE and DELETE \
-                             would fail; add a primary key, or run ALTER TABLE … REPLICA IDENTITY \
-                             FULL"
+                             would fail; {remedy}"
                         );
                     }
                 }

@@ -14,6 +14,7 @@ use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::Slot;
 use crate::capture::publisher::Receipt;
+use crate::capture::resume;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::slot_owner;
 use crate::capture::state::SlotState;
@@ -81,8 +82,9 @@ impl Belongings {
         }
         // Where a slot was, there are records, even if what was stored of it is lost.
         let lost = || {
+            let epoch = resume::unknown_epoch(&self.settings);
             let slot =
-                SlotState { slot: self.settings.slot.clone(), epoch: 1, ..SlotState::default() };
+                SlotState { slot: self.settings.slot.clone(), epoch, ..SlotState::default() };
             self.slot.is_some().then(|| State { slot, ..State::default() })
         };
         if let Some(state) = &self.state.clone().or_else(lost) {
@@ -132,6 +134,11 @@ impl fmt::Display for Belongings {
                 state.slot.lsn,
                 state.tables.len(),
                 if state.slot.complete { "complete" } else { "not complete" }
+            ),
+            None if self.slot.is_some() && self.own_publication().is_none() => writeln!(
+                formatter,
+                "state: none; the slot may be somebody else's (Debezium's offset is in \
+                 connect-offsets)"
             ),
             None => writeln!(formatter, "state: none"),
         }

@@ -13,13 +13,14 @@ use crate::capture::settings::CaptureSettings;
 use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::lsn::Lsn;
+use crate::time::UnixMicros;
 
 /// What the slot and the state mean together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Start {
     /// Nothing is there yet: create the slot and read under its snapshot, in this epoch.
     Fresh {
-        /// Epoch of the reads.
+        /// Lowest epoch of the reads; 0 if nothing is known of an earlier one.
         epoch: u64,
     },
     /// The slot is there, and reading has not been completed.
@@ -37,6 +38,32 @@ pub(super) enum Start {
         /// From here.
         from: Lsn,
     },
+}
+
+/// The epoch of a first snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstEpoch {
+    /// Of the snapshot.
+    pub(super) epoch: u64,
+    /// State tells of the epochs before it: the slot was dropped by us.
+    pub(super) is_after_drop: bool,
+}
+
+impl FirstEpoch {
+    /// Above what was dropped before; where nothing is known, of the clock: topics or a warehouse may
+    /// hold records of an earlier life of the slot, and an epoch never repeats.
+    pub(super) fn new(settings: &CaptureSettings, dropped: Option<u64>) -> Self {
+        match dropped {
+            Some(epoch) => FirstEpoch { epoch: epoch + 1, is_after_drop: true },
+            None => FirstEpoch { epoch: unknown_epoch(settings), is_after_drop: false },
+        }
+    }
+}
+
+/// An epoch above all of which nothing is known.
+pub(super) fn unknown_epoch(settings: &CaptureSettings) -> u64 {
+    let seconds = || u64::try_from(UnixMicros::now().0 / 1_000_000).unwrap_or_default().max(1);
+    settings.snapshot.first_epoch.unwrap_or_else(seconds)
 }
 
 /// Whether a slot is one that we can read.
@@ -107,7 +134,7 @@ pub(super) fn check_slot(
             Some(state) => Ok(Start::Fresh {
                 epoch: state.slot.epoch + u64::from(state.slot.read_attempts > 0),
             }),
-            None => Ok(Start::Fresh { epoch: 1 }),
+            None => Ok(Start::Fresh { epoch: 0 }),
         };
     };
     if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() {
@@ -202,7 +229,7 @@ fn change_timeline(
     Ok(())
 }
 
-fn start_over_hint(settings: &CaptureSettings, first: &str) -> String {
+pub(super) fn start_over_hint(settings: &CaptureSettings, first: &str) -> String {
     format!(
         "{first} with a new read of all tables: cdc-agent drop --slot {}, then start again",
         settings.slot

@@ -36,6 +36,7 @@ use crate::capture::prepare::Captured;
 use crate::capture::publisher::Receipt;
 use crate::capture::read;
 use crate::capture::resume;
+use crate::capture::resume::FirstEpoch;
 use crate::capture::resume::Start;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::SnapshotMode;
@@ -122,7 +123,7 @@ impl Session<'_> {
         let over = matches!(start, Start::Over { .. });
         let has_history = state.as_ref().filter(|state| state.slot.complete && !over);
         if slot.is_some() && !over {
-            self.require_publication(&sql)?;
+            self.require_publication(&sql, state.is_some())?;
         }
         let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
         if let (Some(slot), Some(state), false) = (&slot, &mut state, over) {
@@ -223,12 +224,13 @@ impl Session<'_> {
         }
     }
 
-    /// What is stored, and the epoch of a first read: above what was dropped before.
-    fn load_state(&self) -> Result<(Option<State>, u64), CaptureError> {
-        Ok(match self.pipeline.record.load()? {
-            Some(state) if state.slot.dropped => (None, state.slot.epoch + 1),
-            state => (state, 1),
-        })
+    /// What is stored, and the epoch of a first read.
+    fn load_state(&self) -> Result<(Option<State>, FirstEpoch), CaptureError> {
+        let (dropped, state) = match self.pipeline.record.load()? {
+            Some(state) if state.slot.dropped => (Some(state.slot.epoch), None),
+            state => (None, state),
+        };
+        Ok((state, FirstEpoch::new(self.settings, dropped)))
     }
 
     /// `snapshot.mode=always`: at the first connection of a process everything is read again, in a
@@ -270,7 +272,7 @@ impl Session<'_> {
         }
     }
 
-    fn require_publication(&self, sql: &Sql) -> Result<(), CaptureError> {
+    fn require_publication(&self, sql: &Sql, is_known: bool) -> Result<(), CaptureError> {
         let name = &self.settings.publication;
         if crate::capture::postgres::publication::find_publication(sql, name)?.is_some() {
             return Ok(());
@@ -281,7 +283,16 @@ impl Session<'_> {
                  position were not published",
                 self.settings.slot
             ),
-            format!("start over: cdc-agent drop --slot {}, then start again", self.settings.slot),
+            if is_known {
+                resume::start_over_hint(self.settings, "start over")
+            } else {
+                format!(
+                    "if somebody else reads from the slot, name its publication (--publication; \
+                     Debezium's is dbz_publication) or use another slot (--slot); if nobody needs \
+                     it: cdc-agent drop --slot {}, then start again",
+                    self.settings.slot
+                )
+            },
         )
         .into())
     }

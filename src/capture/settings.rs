@@ -177,6 +177,9 @@ pub struct SnapshotSettings {
     pub delay: Duration,
     /// `streaming.delay.ms`.
     pub streaming_delay: Duration,
+    /// `snapshot.epoch`: the epoch of a first snapshot of which no state is known; `None` for one
+    /// from the clock.
+    pub first_epoch: Option<u64>,
 }
 
 /// Order of tables by their sizes.

@@ -19,10 +19,12 @@ pub(super) fn take(sql: &Sql, settings: &CaptureSettings) -> Result<(), SourceEr
         return Ok(());
     }
     let application = &settings.source.application_name;
-    match slot::lock_holder(sql, &settings.slot, application)? {
-        Some(holder) => Err(in_use(settings, Some(holder))),
-        None => Err(slot_in_use(sql, settings)?),
-    }
+    // Its walsender says more of a stream than the connection beside it.
+    let holder = match slot::slot_holder(sql, &settings.slot, application)? {
+        None => slot::lock_holder(sql, &settings.slot, application)?,
+        walsender => walsender,
+    };
+    Err(in_use(settings, holder))
 }
 
 /// Who streams from the slot.

@@ -38,6 +38,7 @@ pub(super) fn snapshot(raw: &mut RawConfig) -> SnapshotSettings {
         },
         delay: millis(raw, "snapshot.delay.ms"),
         streaming_delay: millis(raw, "streaming.delay.ms"),
+        first_epoch: Some(raw.number("snapshot.epoch")).filter(|epoch| *epoch > 0),
     }
 }
 

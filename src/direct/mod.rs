@@ -23,6 +23,7 @@ use crate::apply::OpenWarehouse;
 use crate::apply::applier::Applier;
 use crate::apply::applier::Header;
 use crate::apply::applier::Partition;
+use crate::apply::applier::Pushed;
 use crate::apply::applier::Record;
 use crate::apply::applier::Schemas;
 use crate::apply::batch_loop;
@@ -429,16 +430,21 @@ impl Applying<'_> {
     }
 
     fn take(&mut self, work: Work) -> Result<(), ApplyError> {
-        self.bytes += work.bytes();
-        self.count += 1;
-        *self.receipts.entry(work.receipt()).or_default() += 1;
+        let (bytes, receipt) = (work.bytes(), work.receipt());
         match work {
             Work::Record(record, _) => {
                 let partition = (Arc::clone(&record.topic), record.partition);
                 if self.owned.insert(partition.clone()) {
                     self.applier.own_without_offsets(&partition)?;
                 }
-                self.applier.push(record, true)?;
+                if self.applier.push(record, true)? == Pushed::CommitFirst {
+                    let record = self.applier.take_back();
+                    // Acknowledges what was taken before, and not this record.
+                    self.commit()?;
+                    if let Some(record) = record {
+                        self.applier.push(record, true)?;
+                    }
+                }
             }
             Work::State(state) => {
                 self.applier.put_state(state.key, state.value);
@@ -447,6 +453,9 @@ impl Applying<'_> {
                 }
             }
         }
+        self.bytes += bytes;
+        self.count += 1;
+        *self.receipts.entry(receipt).or_default() += 1;
         Ok(())
     }
 

@@ -243,7 +243,9 @@ fn the_slot_is_of_another_kind() {
         server.agent("bare", &database),
         78,
         "slot \"bare\" exists, and publication \"bare\" does not: changes since the slot's position \
-         were not published\n  start over: cdc-agent drop --slot bare, then start again",
+         were not published\n  if somebody else reads from the slot, name its publication \
+         (--publication; Debezium's is dbz_publication) or use another slot (--slot); if nobody needs \
+         it: cdc-agent drop --slot bare, then start again",
     );
 }
 

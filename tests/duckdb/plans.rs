@@ -115,6 +115,7 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         reread_at: None,
         has_older: false,
         version_at: None,
+        keyed_at: None,
         topics: Vec::new(),
     }
 }

@@ -91,3 +91,38 @@ fn options_of_the_publication_may_change_while_changes_are_unconfirmed() {
     let verdict = judge(run::shared_kafka(), name);
     verdict.assert_sound_and_equal(postgres, name, &[ITEMS]);
 }
+
+/// A warehouse may remember what state and topics do not.
+#[test]
+fn an_epoch_does_not_repeat_though_state_and_topics_are_deleted() {
+    let name = "epoch_of_the_clock";
+    let postgres = run::shared_postgres(15);
+    let kafka = run::shared_kafka();
+    let mut small = Small::with(postgres, name, |options| options.set("snapshot.epoch", "0"));
+    let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let begun = begun.expect("the clock is set").as_secs();
+    let first = epoch_of(&small.agent);
+    assert!(first <= begun && first + 600 > begun, "{first} is not of the clock: {begun}");
+    small.agent.stop();
+    small.execute(
+        "SELECT pg_drop_replication_slot('epoch_of_the_clock'); \
+         DROP PUBLICATION epoch_of_the_clock",
+    );
+    for topic in ["public.items", "__schemas", "__state"] {
+        kafka.delete_topic(&format!("{name}.{topic}"));
+    }
+    small.agent.start_again();
+    small.agent.wait_streaming(run::SOON);
+    let second = epoch_of(&small.agent);
+    assert!(second > first, "{second} is not above {first}");
+    small.insert(21, 30);
+    small.assert_equal(&[ITEMS]);
+}
+
+/// The epoch that it streams in.
+fn epoch_of(agent: &Agent) -> u64 {
+    let log = agent.log();
+    let (_, said) = log.rsplit_once(" epoch=").expect("it streams");
+    let digits = said.split(|letter: char| !letter.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).expect("a number")
+}

@@ -27,9 +27,6 @@ const fn case(
     Case { name, setup, changes, tables, marked: &[], exact: &[] }
 }
 
-/// Without numbers of columns a key's new name is another key, which is refused.
-pub(crate) const PLAIN_ONLY: &str = "key_column";
-
 pub(crate) const CASES: &[Case] = &[
     case(
         "rows",
@@ -250,6 +247,58 @@ pub(crate) const CASES: &[Case] = &[
         marked: &[("numbered", "default"), ("rewritten", "default")],
     },
     Case {
+        name: "another_key",
+        setup: "CREATE TABLE id_dropped (id serial PRIMARY KEY, code text NOT NULL, v int);
+         INSERT INTO id_dropped (code, v) SELECT 'code ' || n, n FROM generate_series(1, 20) n;
+         CREATE TABLE widened (a int PRIMARY KEY, b int NOT NULL, v text);
+         INSERT INTO widened SELECT n, n % 3, 'row ' || n FROM generate_series(1, 20) n;
+         CREATE TABLE narrowed (a int, b int, v text, PRIMARY KEY (a, b));
+         INSERT INTO narrowed SELECT n % 4, n, 'row ' || n FROM generate_series(1, 20) n;
+         CREATE TABLE other (id int PRIMARY KEY, code text NOT NULL, big text);
+         ALTER TABLE other ALTER big SET STORAGE EXTERNAL;
+         INSERT INTO other SELECT n, 'code ' || n, repeat(md5(n::text), 300) FROM generate_series(1, 20) n;
+         CREATE TABLE bag (a int NOT NULL, v text); ALTER TABLE bag REPLICA IDENTITY FULL;
+         INSERT INTO bag SELECT n % 10, 'row ' || n % 10 FROM generate_series(1, 20) n;
+         CREATE TABLE unkeyed (a int PRIMARY KEY, v text);
+         INSERT INTO unkeyed SELECT n, 'row ' || n FROM generate_series(1, 20) n;
+         CREATE TABLE id_added (code text PRIMARY KEY, v int);
+         INSERT INTO id_added SELECT 'code ' || n, n FROM generate_series(1, 20) n",
+        changes: &[
+            "UPDATE id_dropped SET v = -1 WHERE id < 5", "DELETE FROM id_dropped WHERE id IN (6, 7)",
+            "ALTER TABLE id_dropped DROP id, ADD PRIMARY KEY (code)",
+            "UPDATE id_dropped SET v = v * 2", "INSERT INTO id_dropped VALUES ('code 6', 66), ('new', 1)",
+            "DELETE FROM id_dropped WHERE code IN ('code 1', 'code 8', 'new')",
+            "UPDATE id_dropped SET code = 'moved' WHERE code = 'code 9'",
+            "DELETE FROM widened WHERE a = 3",
+            "ALTER TABLE widened DROP CONSTRAINT widened_pkey, ADD PRIMARY KEY (a, b)",
+            "INSERT INTO widened VALUES (1, 7, 'second'), (3, 0, 'again')",
+            "UPDATE widened SET v = v || '!' WHERE a < 3", "DELETE FROM widened WHERE (a, b) = (1, 1)",
+            "UPDATE widened SET b = 9 WHERE a = 5",
+            "DELETE FROM narrowed WHERE b = 5",
+            "ALTER TABLE narrowed DROP CONSTRAINT narrowed_pkey, ADD PRIMARY KEY (b)",
+            "UPDATE narrowed SET a = 100 WHERE b < 4", "INSERT INTO narrowed VALUES (0, 5, 'again')",
+            "DELETE FROM narrowed WHERE b = 8", "UPDATE narrowed SET b = 1000 WHERE b = 9",
+            "UPDATE other SET id = id + 100 WHERE id < 4",
+            "ALTER TABLE other DROP CONSTRAINT other_pkey, ADD PRIMARY KEY (code)",
+            "UPDATE other SET id = 7", "UPDATE other SET code = 'moved' WHERE code = 'code 5'",
+            "DELETE FROM other WHERE code IN ('code 6', 'code 2')",
+            "DELETE FROM bag WHERE ctid NOT IN (SELECT min(ctid) FROM bag GROUP BY a)",
+            "ALTER TABLE bag ADD PRIMARY KEY (a), REPLICA IDENTITY DEFAULT",
+            "UPDATE bag SET v = 'new' WHERE a < 3", "DELETE FROM bag WHERE a = 4",
+            "INSERT INTO bag VALUES (4, 'again'), (77, 'more')", "UPDATE bag SET a = 55 WHERE a = 5",
+            "DELETE FROM unkeyed WHERE a = 2",
+            "ALTER TABLE unkeyed DROP CONSTRAINT unkeyed_pkey, REPLICA IDENTITY FULL",
+            "INSERT INTO unkeyed VALUES (1, 'row 1'), (2, 'row 2'), (2, 'row 2')",
+            "UPDATE unkeyed SET v = 'new' WHERE a = 3", "DELETE FROM unkeyed WHERE a IN (1, 4)",
+            "ALTER TABLE id_added DROP CONSTRAINT id_added_pkey, ADD id serial PRIMARY KEY",
+            "INSERT INTO id_added VALUES ('code 1', 5)", "UPDATE id_added SET v = 9 WHERE id = 3",
+            "DELETE FROM id_added WHERE id = 4",
+        ],
+        tables: &["another_key.id_dropped", "another_key.widened", "another_key.narrowed", "another_key.other", "another_key.bag", "another_key.unkeyed"],
+        exact: &[],
+        marked: &[("id_added", "its key changed from (code) to (id)")],
+    },
+    Case {
         name: "migrations",
         setup: "CREATE TABLE prices (id int PRIMARY KEY, price numeric(8,2));
          INSERT INTO prices VALUES (1, 1.50), (2, 2.50);
@@ -282,7 +331,7 @@ pub(crate) const CASES: &[Case] = &[
         marked: &[],
     },
     Case {
-        name: PLAIN_ONLY,
+        name: "key_column",
         setup: "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
         changes: &[
             "ALTER TABLE t RENAME id TO number",

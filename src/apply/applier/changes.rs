@@ -112,14 +112,14 @@ impl Applier {
             self.raise_watermark(event);
             return Ok(Pushed::Taken);
         }
-        let fitted = self.fit(event)?;
+        let fitted = self.fit(event, force)?;
         self.note_topic(event);
         let Some(known) = self.tables.get(event.table) else { return Ok(Pushed::Taken) };
         let (target, epoch) = (Arc::clone(&known.target), known.epoch);
         if self.is_done_before(event, &target, (is_ours, is_read)) {
             return Ok(Pushed::Taken);
         }
-        if event.position.epoch < epoch {
+        if event.position.epoch < epoch || self.is_of_older_key(event, &target, is_read)? {
             return Ok(Pushed::Taken);
         }
         let target = self.enter_epoch(event, target, epoch);
@@ -128,8 +128,8 @@ impl Applier {
             && floor.is_some_and(|floor| event.position <= floor);
         if !below {
             let pushed = self.change(event, &target, &fitted, force)?;
-            if pushed == Pushed::Waits {
-                return Ok(Pushed::Waits);
+            if pushed != Pushed::Taken {
+                return Ok(pushed);
             }
         }
         if !is_read || !target.is_keyed() {
@@ -345,7 +345,8 @@ impl Applier {
         let Some(known) = self.tables.get(&table) else { return Ok(Pushed::Taken) };
         let target = Arc::clone(&known.target);
         let floor = known.floor;
-        if !target.is_keyed() || floor.is_some_and(|floor| position <= floor) {
+        let is_older = target.keyed_at.is_some_and(|at| position < at);
+        if !target.is_keyed() || is_older || floor.is_some_and(|floor| position <= floor) {
             return Ok(Pushed::Taken);
         }
         let version = version.unwrap_or_else(|| Arc::new(Version::of_target(&target)));

@@ -104,11 +104,20 @@ impl Applier {
         self.read_marks()?;
         for record in records {
             // It did not wait before; what it waited for is not less there now.
-            if self.push(record, true)? == Pushed::Waits {
-                break;
-            }
+            self.push_again(record)?;
         }
         self.put_back(beside);
+        Ok(())
+    }
+
+    /// Pushes a record that was in a batch before.
+    fn push_again(&mut self, record: Record) -> Result<(), ApplyError> {
+        if self.push(record, true)? == Pushed::CommitFirst
+            && let Some(record) = self.take_back()
+        {
+            self.done = self.try_commit()?;
+            self.push(record, true)?;
+        }
         Ok(())
     }
 
@@ -135,7 +144,7 @@ impl Applier {
         let second = records.split_off(records.len() / 2);
         for half in [records, second] {
             for record in &half {
-                self.push(record.clone(), true)?;
+                self.push_again(record.clone())?;
             }
             match self.try_commit() {
                 Ok(part) => merge_done(done, part),

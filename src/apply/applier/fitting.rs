@@ -14,28 +14,23 @@ use crate::apply::merge::Target;
 use crate::apply::merge::target;
 use crate::apply::merge::version::Version;
 use crate::envelope::Operation;
-use crate::table::TableName;
 
 impl Applier {
     /// Finds the record's version and makes its table fit it.
-    pub(super) fn fit(&mut self, event: &Event<'_>) -> Result<Fitted, TableProblem> {
+    pub(super) fn fit(&mut self, event: &Event<'_>, force: bool) -> Result<Fitted, TableProblem> {
         let (record, envelope) = (event.record, event.envelope);
-        if let Some(known) = self.tables.get(event.table) {
-            if envelope.operation == Operation::Truncate {
-                // It has neither a row nor a key, and says nothing of columns.
-                tables::check_owner(known, envelope.source.name.as_ref())?;
-                let version = Arc::new(Version::of_target(&known.target));
-                return Ok(Fitted::of_no_row(version, &known.target));
-            }
-            if known.target.is_keyed() && record.key.is_none() {
-                return Err(RecordProblem::new(format!(
-                    "it has no key, and rows of table {} are told apart by one",
-                    event.table
-                ))
-                .into());
-            }
+        if let Some(known) = self.tables.get(event.table)
+            && envelope.operation == Operation::Truncate
+        {
+            // It has neither a row nor a key, and says nothing of columns.
+            tables::check_owner(known, envelope.source.name.as_ref())?;
+            let version = Arc::new(Version::of_target(&known.target));
+            return Ok(Fitted::of_no_row(version, &known.target));
         }
         let said = self.versions.find(record, envelope, event.table, &mut *self.schemas)?;
+        if let Some(known) = self.tables.get(event.table) {
+            tables::check_key(record, said.as_deref(), &known.target)?;
+        }
         if let (Some(version), Some(known)) = (&said, self.tables.get(event.table))
             && let Some(fitted) = self.versions.fitted(version, &known.target)
         {
@@ -74,7 +69,7 @@ impl Applier {
                 Arc::new(tables::unsaid_version(Some(&known.target), row, record, event.table)?)
             }
         };
-        self.reconcile(event, &version)
+        self.reconcile(event, &version, force)
     }
 
     /// A warehouse that is the captured database itself would be fed with its own changes.
@@ -111,12 +106,16 @@ impl Applier {
         &mut self,
         event: &Event<'_>,
         version: &Arc<Version>,
+        force: bool,
     ) -> Result<Fitted, TableProblem> {
         let Some(known) = self.tables.get(event.table) else {
             return Err(RecordProblem::new("its table is not known").into());
         };
-        let result = target::reconcile(&known.target, version, event.seen_at(), self.spelling);
-        let reconciled = result.map_err(|key| key_changed(event.table, &key))?;
+        let known = known.target.clone();
+        let mut reconciled = target::reconcile(&known, version, event.seen_at(), self.spelling);
+        if reconciled.has_new_key {
+            self.rekey(event, &mut reconciled, force)?;
+        }
         if let Some(reason) = &reconciled.reread {
             tracing::error!(
                 table = %event.table, reason,
@@ -126,8 +125,8 @@ impl Applier {
         let target = &reconciled.target;
         let changed = !reconciled.changes.is_empty()
             || reconciled.reread.is_some()
-            || target.columns != known.target.columns;
-        let by_look = !tables::looks_alike(version, &known.target);
+            || target.columns != known.columns;
+        let by_look = !tables::looks_alike(version, &known);
         let target = if changed || by_look {
             for change in &reconciled.changes {
                 tracing::info!(table = %event.table, ?change, "columns of the warehouse change");
@@ -150,23 +149,5 @@ impl Applier {
             Arc::new(reconciled.target)
         };
         Ok(self.versions.fit(version, reconciled.places, &target))
-    }
-}
-
-fn key_changed(table: &TableName, key: &target::KeyChanged) -> ApplyError {
-    let shown = |names: &[String]| {
-        if names.is_empty() { "no key".to_owned() } else { format!("key ({})", names.join(", ")) }
-    };
-    ApplyError::Configuration {
-        message: format!(
-            "table {table} has {} in the warehouse and {} at the source: its rows cannot be told \
-             apart as before",
-            shown(&key.had),
-            shown(&key.has)
-        ),
-        hint: format!(
-            "drop it in the warehouse with its row in _cdc.tables, and read it again: DROP TABLE {}",
-            table.quoted()
-        ),
     }
 }

@@ -10,6 +10,7 @@ mod commit;
 mod epochs;
 mod fitting;
 mod record;
+mod rekey;
 mod row;
 mod tables;
 mod waiting;
@@ -83,6 +84,8 @@ pub enum Pushed {
     Taken,
     /// Its row's values are still to come in another partition: this one must wait.
     Waits,
+    /// What was pushed before has to be stored first: commit, and push [`Applier::take_back`].
+    CommitFirst,
 }
 
 /// Topic and key of records that wait among the dead letters.
@@ -192,6 +195,8 @@ pub struct Applier {
     done: Done,
     /// Position of the record that was last told to wait.
     waits_at: Position,
+    /// The record for which everything before it is to be committed.
+    kept: Option<Record>,
 }
 
 impl Applier {
@@ -236,6 +241,7 @@ impl Applier {
             marks_only: false,
             done: Done::default(),
             waits_at: Position::default(),
+            kept: None,
         };
         applier.reload()?;
         Ok(applier)
@@ -368,11 +374,20 @@ impl Applier {
     /// The record is bad and the policy is to stop, or nothing goes on.
     pub fn push(&mut self, record: Record, force: bool) -> Result<Pushed, ApplyError> {
         let taken = self.take(&record, force)?;
-        if taken == Pushed::Taken {
-            self.bytes += record.bytes();
-            self.records.push(record);
+        match taken {
+            Pushed::Taken => {
+                self.bytes += record.bytes();
+                self.records.push(record);
+            }
+            Pushed::CommitFirst => self.kept = Some(record),
+            Pushed::Waits => {}
         }
         Ok(taken)
+    }
+
+    /// The record that was last told to be pushed again after a commit.
+    pub fn take_back(&mut self) -> Option<Record> {
+        self.kept.take()
     }
 
     fn take(&mut self, record: &Record, force: bool) -> Result<Pushed, ApplyError> {
@@ -389,8 +404,8 @@ impl Applier {
             false => self.interpret(record, &partition, force),
         };
         match result {
-            Ok(Pushed::Waits) => return Ok(Pushed::Waits),
             Ok(Pushed::Taken) => {}
+            Ok(later) | Err(TableProblem::Later(later)) => return Ok(later),
             Err(TableProblem::Halt(error)) => return Err(error),
             Err(TableProblem::Record(problem)) => self.bad(record, problem)?,
         }
@@ -508,6 +523,7 @@ fn empty_target(table: &TableName) -> Target {
         reread_at: None,
         has_older: false,
         version_at: None,
+        keyed_at: None,
         topics: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::apply::applier::Known;
+use crate::apply::applier::Pushed;
 use crate::apply::applier::Schemas;
 use crate::apply::applier::record::Record;
 use crate::apply::applier::record::RecordProblem;
@@ -16,6 +17,7 @@ use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
 use crate::apply::merge::target;
 use crate::apply::merge::target::Reconciled;
+use crate::apply::merge::version;
 use crate::apply::merge::version::Learnt;
 use crate::apply::merge::version::Version;
 use crate::apply::warehouse::ForeignTable;
@@ -31,6 +33,8 @@ pub(super) enum TableProblem {
     Record(RecordProblem),
     /// Nothing goes on.
     Halt(ApplyError),
+    /// It is to be pushed again later.
+    Later(Pushed),
 }
 
 impl From<RecordProblem> for TableProblem {
@@ -69,15 +73,20 @@ impl Fitted {
     }
 }
 
-/// The text of an embedded schema, and what it says.
-type Embedded = (Box<str>, Arc<Version>);
+/// The texts of an embedded schema and of the key's, and what both say.
+#[derive(Debug)]
+struct Embedded {
+    schema: Box<str>,
+    key_schema: Option<Box<str>>,
+    version: Arc<Version>,
+}
 
 /// Versions by what names them.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
     /// By fingerprint.
     entries: HashMap<String, Arc<Version>>,
-    /// By the text of the embedded schema, the latest of each topic first.
+    /// By the text of the embedded schema and the key, the latest of each topic first.
     embedded: HashMap<Arc<str>, Vec<Embedded>>,
     fitted: HashMap<usize, Fitted>,
 }
@@ -140,18 +149,27 @@ impl Versions {
         table: &TableName,
     ) -> Result<Arc<Version>, RecordProblem> {
         let known = self.embedded.entry(Arc::clone(&record.topic)).or_default();
-        // Tables that share a topic may share a schema.
-        let is_this = |(text, version): &Embedded| version.table == *table && **text == *schema;
+        let key_schema = record.key.as_deref().and_then(version::key_schema);
+        // Without one, the key's own columns tell.
+        let names = || version::key_names(record.key.as_deref());
+        let key = if key_schema.is_none() { names() } else { Vec::new() };
+        let is_this = |known: &Embedded| {
+            *known.schema == *schema
+                && known.key_schema.as_deref() == key_schema
+                && (key_schema.is_some() || known.version.key == key)
+                && known.version.table == *table
+        };
         if let Some(at) = known.iter().position(is_this) {
             known.swap(0, at);
-            if let Some((_, version)) = known.first() {
-                return Ok(Arc::clone(version));
+            if let Some(known) = known.first() {
+                return Ok(Arc::clone(&known.version));
             }
         }
-        let version = Version::of_embedded(table.clone(), schema, record.key.as_deref())
+        let version = Version::of_embedded(table.clone(), schema, names())
             .map_err(|expected| RecordProblem::new(format!("expected {expected}")))?;
         let version = Arc::new(version);
-        known.insert(0, (schema.into(), Arc::clone(&version)));
+        let (schema, key_schema) = (schema.into(), key_schema.map(Box::from));
+        known.insert(0, Embedded { schema, key_schema, version: Arc::clone(&version) });
         known.truncate(EMBEDDED_MAX);
         Ok(version)
     }
@@ -254,6 +272,7 @@ fn adopt(
         reread_at: None,
         has_older: false,
         version_at: None,
+        keyed_at: None,
         topics: Vec::new(),
     };
     let places = match version {
@@ -265,7 +284,8 @@ fn adopt(
         }
         None => (0..target.columns.len()).map(Some).collect(),
     };
-    Ok(Reconciled { target, changes: vec![TableChange::Adopt], places, reread: None })
+    let changes = vec![TableChange::Adopt];
+    Ok(Reconciled { target, changes, places, reread: None, has_new_key: false })
 }
 
 /// Whether a table may be filled by a prefix.
@@ -281,6 +301,32 @@ pub(super) fn check_owner(known: &Known, prefix: &str) -> Result<(), ApplyError>
         ),
         hint: "give each source a warehouse of its own, or leave one out with --topics".to_owned(),
     })
+}
+
+/// Whether a record that tells rows apart as its table does has what that takes.
+pub(super) fn check_key(
+    record: &Record,
+    said: Option<&Version>,
+    known: &Target,
+) -> Result<(), RecordProblem> {
+    let has_key =
+        said.map_or(known.is_foreign && known.is_keyed(), |version| !version.key.is_empty());
+    match &record.key {
+        None if has_key => Err(RecordProblem::new(format!(
+            "it has no key, and rows of table {} are told apart by one",
+            known.table
+        ))),
+        // That one row lacks a value says nothing of the others.
+        Some(key)
+            if known.is_keyed()
+                && record.schema().is_none()
+                && said.is_none_or(|version| version.key.is_empty())
+                && version::has_null(key) =>
+        {
+            Err(RecordProblem::new("a column of the key is null"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The version by which a record is read whose schema nobody says.

@@ -41,6 +41,30 @@ impl BatchLoop<'_> {
         self.are_foreign_done()
     }
 
+    /// Whether every other partition of a topic, whoever has it, is applied up to where it ends
+    /// now, or waits itself.
+    pub(super) fn others_are_at_their_ends(
+        &mut self,
+        partition: &Partition,
+    ) -> Result<bool, ApplyError> {
+        let counts = self.consumer.partition_counts()?;
+        let stored = self.applier.warehouse().offsets(&self.settings.group)?;
+        let count = counts.iter().find(|(topic, _)| *topic == partition.0).map_or(0, |(_, n)| *n);
+        for number in (0..count).filter(|number| *number != partition.1) {
+            let other = (Arc::clone(&partition.0), number);
+            if self.waiting.contains_key(&other) {
+                continue;
+            }
+            let at = self.applied.get(&other).copied();
+            let at = at.unwrap_or_else(|| offset_of(&stored, &other));
+            let end = self.consumer.log_ends(&other)?.high;
+            if self.consumer.has_record(&other, at, end)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether partitions that other members of the group have are applied up to where they ended
     /// at the start: they are part of what `--once` promises.
     pub(super) fn others_have_caught_up(&mut self) -> Result<bool, ApplyError> {

@@ -279,6 +279,11 @@ impl<'a> BatchLoop<'a> {
                 self.last_at = Instant::now();
                 self.first_at.get_or_insert(self.last_at);
             }
+            Pushed::CommitFirst => {
+                let record = self.applier.take_back();
+                self.commit()?;
+                return record.map_or(Ok(()), |record| self.record(record, force));
+            }
             Pushed::Waits => {
                 self.consumer.pause(&partition)?;
                 let now = Instant::now();
@@ -316,8 +321,9 @@ impl<'a> BatchLoop<'a> {
             let Some(record) = record else { continue };
             // What an older one waits for may be what this one waits for, too.
             let oldest = self.waiting.values().all(|other| other.position >= waiting.position);
+            let is_late = waiting.since.elapsed() >= self.settings.key_change_wait;
             let force = oldest
-                && (waiting.since.elapsed() >= self.settings.key_change_wait
+                && ((is_late && self.others_are_at_their_ends(&partition)?)
                     || (self.once && self.others_are_done(&partition)?));
             self.record(record, force)?;
             if let Some(again) = self.waiting.get_mut(&partition) {

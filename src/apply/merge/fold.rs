@@ -278,6 +278,11 @@ impl Batch {
         *known = change;
     }
 
+    /// Whether something happens to a table in this batch.
+    pub fn touches(&self, table: &TableName) -> bool {
+        self.tables.contains_key(table) || self.moved.keys().any(|(known, _)| known == table)
+    }
+
     /// The state of a key in this batch, if it was changed here.
     pub fn state(&self, target: &Target, key: &[u8]) -> Option<&Change> {
         self.tables.get(&target.table)?.rows.get(key)
@@ -546,6 +551,7 @@ mod tests {
             reread_at: None,
             has_older: false,
             version_at: None,
+            keyed_at: None,
             topics: Vec::new(),
         })
     }

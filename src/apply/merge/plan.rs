@@ -58,6 +58,10 @@ pub struct Target {
     /// The newest version of the source table's columns that was seen, by position.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub version_at: Option<Position>,
+    /// Where it got the key that it has, if that is not the first: what is older was applied under
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
+    pub keyed_at: Option<Position>,
     /// Topics that bring it: a record without value does not say whose key it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
@@ -150,6 +154,19 @@ pub enum TableChange {
         to: String,
         /// It is of the key, so that tombstones have it too.
         in_key: bool,
+    },
+    /// Forget the key that tells rows apart, and the tombstones under it; the first of the changes.
+    DropKey {
+        /// Rows were told apart by one.
+        had_key: bool,
+        /// Remove the rows, too: all of them are read again.
+        empty: bool,
+    },
+    /// Tell rows apart by the target's key, or by nothing; the last of the changes.
+    AddKey {
+        /// Rows are told apart by it. Otherwise those without a value in it stay as they are, and
+        /// of equal ones the latest.
+        is_unique: bool,
     },
 }
 
@@ -338,5 +355,17 @@ pub(super) mod position_text_required {
         deserializer: D,
     ) -> Result<Position, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_of_the_clock_sorts_behind_all_that_are_counted() {
+        let text = |epoch| sortable(Position { epoch, ..Position::default() });
+        let sorted = [0, 1, 2, 10, 9999, 1_795_000_000, 1_795_000_001].map(text);
+        assert!(sorted.is_sorted(), "{sorted:?}");
     }
 }

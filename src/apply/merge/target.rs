@@ -29,15 +29,9 @@ pub struct Reconciled {
     pub places: Vec<Option<usize>>,
     /// Why the table must be read again, if this version is the reason.
     pub reread: Option<String>,
-}
-
-/// A key that is not the one the table was made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyChanged {
-    /// The key that the table has.
-    pub had: Vec<String>,
-    /// The key that the source has.
-    pub has: Vec<String>,
+    /// Rows are told apart by other columns than before: the warehouse has to be asked whether
+    /// those that it has are.
+    pub has_new_key: bool,
 }
 
 /// A table that is not in the warehouse yet.
@@ -65,6 +59,7 @@ pub fn create(
         reread_at: None,
         has_older: false,
         version_at: Some(position),
+        keyed_at: None,
         topics: Vec::new(),
     };
     Reconciled {
@@ -72,6 +67,7 @@ pub fn create(
         changes: vec![TableChange::Create],
         target,
         reread: None,
+        has_new_key: false,
     }
 }
 
@@ -91,16 +87,12 @@ fn new_column(column: &VersionColumn, since: Position, spelling: Spelling) -> Ta
 
 /// What a version changes in a table that is there. `position` is where the source's columns were
 /// like this, which for a snapshot's row is where the snapshot was taken.
-///
-/// # Errors
-///
-/// Rows are told apart by other columns than before.
 pub fn reconcile(
     target: &Target,
     version: &Version,
     position: Position,
     spelling: Spelling,
-) -> Result<Reconciled, KeyChanged> {
+) -> Reconciled {
     let newer = target.version_at.is_none_or(|at| position > at);
     let by_look = version.learnt == Learnt::Look;
     let mut work = Work {
@@ -110,11 +102,16 @@ pub fn reconcile(
         position,
         spelling,
     };
+    let mut has_new_key = false;
     let places = if version.learnt == Learnt::Target {
         places(target, version)
     } else if newer || by_look {
         let places = work.follow(version);
-        check_key(&work.target, version, &places)?;
+        let key = key_places(version, &places);
+        has_new_key = newer && !is_same_key(&key, &work.target.key);
+        if has_new_key {
+            work.target.key = key;
+        }
         places.into_iter().map(Some).collect()
     } else {
         work.find(version)
@@ -128,7 +125,7 @@ pub fn reconcile(
             Some(&target.reread).filter(|text| (1..REASON_BYTES_MAX).contains(&text.len()));
         target.reread = before.map_or(reason.clone(), |before| format!("{before}; {reason}"));
     }
-    Ok(Reconciled { target, changes, places, reread })
+    Reconciled { target, changes, places, reread, has_new_key }
 }
 
 /// Bytes of reasons behind which no further one is noted.
@@ -158,20 +155,18 @@ fn place_of(target: &Target, column: &VersionColumn, numbers_count: bool) -> Opt
     })
 }
 
-fn check_key(target: &Target, version: &Version, places: &[usize]) -> Result<(), KeyChanged> {
+/// Places of the columns of a version's key.
+fn key_places(version: &Version, places: &[usize]) -> Vec<usize> {
     let place = |name: &String| {
         let at = version.columns.iter().position(|column| column.name == *name)?;
         places.get(at).copied()
     };
-    let mut has: Vec<usize> = version.key.iter().filter_map(place).collect();
-    let mut had = target.key.clone();
-    has.sort_unstable();
-    had.sort_unstable();
-    if has == had {
-        return Ok(());
-    }
-    let names = target.key_columns().map(|column| column.name.clone()).collect();
-    Err(KeyChanged { had: names, has: version.key.clone() })
+    version.key.iter().filter_map(place).collect()
+}
+
+/// The order of a key's columns tells nothing apart.
+fn is_same_key(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().all(|place| b.contains(place))
 }
 
 struct Work {
@@ -515,14 +510,14 @@ mod tests {
         use ColumnType::Text;
         let target = first(&[("id", 1, Int32), ("a", 2, Text)]);
         let newer = version(&[("id", 1, Int32), ("b", 3, Text)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         assert_eq!(done.places, [Some(0), Some(2)]);
         assert!(done.target.columns[1].dropped && done.reread.is_none());
         let added = &done.target.columns[2];
         assert_eq!((added.default.as_deref(), added.since), (Some("d"), Some(at(20))));
         // A record of the older version, met later, changes nothing.
         let older = version(&[("id", 1, Int32), ("a", 2, Text)]);
-        let again = reconcile(&done.target, &older, at(15), SPELLING).unwrap();
+        let again = reconcile(&done.target, &older, at(15), SPELLING);
         assert!(again.changes.is_empty() && again.target == done.target);
         assert_eq!(again.places, [Some(0), Some(1)]);
     }
@@ -532,30 +527,39 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("a", 2, Int32), ("b", 3, Int32)]);
         let swapped = version(&[("id", 1, Int32), ("b", 2, Int32), ("a", 3, Int32)]);
-        let done = reconcile(&target, &swapped, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &swapped, at(20), SPELLING);
         let names: Vec<_> = done.target.columns.iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["id", "b", "a"]);
         assert!(done.reread.is_none());
         let target = first(&[("id", 0, Int32), ("a", 0, Int32)]);
         let unknown = version(&[("id", 0, Int32), ("z", 0, Int32)]);
-        let done = reconcile(&target, &unknown, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &unknown, at(20), SPELLING);
         assert!(done.reread.unwrap().contains("may have been renamed"));
     }
 
     #[test]
-    fn types_widen_and_another_key_is_refused() {
+    fn types_widen_and_another_key_is_followed() {
         use ColumnType as T;
         let target = first(&[("id", 1, T::Int32), ("a", 2, T::Int32)]);
         let wider = version(&[("id", 1, T::Int64), ("a", 2, T::Text)]);
-        let done = reconcile(&target, &wider, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &wider, at(20), SPELLING);
         assert_eq!(done.target.columns[0].column_type, T::Int64);
         assert_eq!(done.target.columns[1].column_type, T::Text);
         assert!(done.reread.unwrap().contains("changed its type"));
         let narrow = version(&[("id", 1, T::Int16), ("a", 2, T::Int32)]);
-        assert!(reconcile(&target, &narrow, at(20), SPELLING).unwrap().changes.is_empty());
+        assert!(reconcile(&target, &narrow, at(20), SPELLING).changes.is_empty());
         let mut keyless = version(&[("id", 1, T::Int32)]);
         keyless.key.clear();
-        assert!(reconcile(&target, &keyless, at(20), SPELLING).is_err());
+        let done = reconcile(&target, &keyless, at(20), SPELLING);
+        assert!(done.has_new_key && !done.target.is_keyed());
+        // A record from before it tells nothing of the key.
+        assert!(!reconcile(&target, &keyless, at(5), SPELLING).has_new_key);
+        let mut wider = version(&[("id", 1, T::Int32), ("a", 2, T::Int32)]);
+        wider.key.push("a".to_owned());
+        let done = reconcile(&target, &wider, at(20), SPELLING);
+        assert!(done.has_new_key && done.target.key == [0, 1]);
+        wider.key.reverse();
+        assert!(!reconcile(&done.target, &wider, at(30), SPELLING).has_new_key);
     }
 
     /// `Rename` as `a>b`, `AddColumn` as `+c`.
@@ -573,13 +577,13 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("price", 2, Int32)]);
         let newer = version(&[("id", 1, Int32), ("price_old", 2, Int32), ("price", 4, Int32)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         assert_eq!(shown(&done.changes), ["price>price_old", "+price"]);
         assert_eq!(done.places, [Some(0), Some(1), Some(2)]);
         assert_eq!(done.reread, None);
         // The other way round, and in a cycle of three.
         let newer = version(&[("id", 1, Int32), ("price", 4, Int32), ("price_old", 2, Int32)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         assert_eq!(shown(&done.changes), ["price>price_old", "+price"]);
         assert_eq!(done.places, [Some(0), Some(2), Some(1)]);
         let target = first(&[("a", 1, Int32), ("b", 2, Int32), ("id", 3, Int32)]);
@@ -587,7 +591,7 @@ mod tests {
         let done =
             reconcile(&target, &Version { key: vec!["a".to_owned()], ..newer }, at(20), SPELLING);
         let names: Vec<String> =
-            done.unwrap().target.columns.into_iter().map(|column| column.name).collect();
+            done.target.columns.into_iter().map(|column| column.name).collect();
         assert_eq!(names, ["b", "id", "a"]);
     }
 
@@ -596,15 +600,15 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("a", 2, Int32)]);
         let newer = version(&[("id", 1, Int32), ("a", 5, Int32)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         assert_eq!(shown(&done.changes), ["a>a_old1", "+a"]);
         assert!(done.reread.is_none() && done.target.columns[1].dropped);
         assert_eq!(done.places, [Some(0), Some(2)]);
         // Without numbers it cannot be told from one that was never dropped.
         let target = first(&[("id", 0, Int32), ("a", 0, Int32)]);
-        let without = reconcile(&target, &version(&[("id", 0, Int32)]), at(20), SPELLING).unwrap();
+        let without = reconcile(&target, &version(&[("id", 0, Int32)]), at(20), SPELLING);
         let again = version(&[("id", 0, Int32), ("a", 0, Int32)]);
-        let done = reconcile(&without.target, &again, at(30), SPELLING).unwrap();
+        let done = reconcile(&without.target, &again, at(30), SPELLING);
         assert!(done.reread.unwrap().contains("dropped and added again"));
     }
 
@@ -613,7 +617,7 @@ mod tests {
         let long = "ä".repeat(31);
         let target = first(&[("id", 1, ColumnType::Int32), (&long, 2, ColumnType::Int32)]);
         let newer = version(&[("id", 1, ColumnType::Int32), (&long, 5, ColumnType::Int32)]);
-        let done = reconcile(&target, &newer, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &newer, at(20), SPELLING);
         let freed = &done.target.columns[1].name;
         assert!(freed.len() <= NAME_BYTES_MAX && freed.ends_with("ä_old1"), "{freed}");
     }
@@ -623,10 +627,10 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("a", 2, Int32)]);
         let ahead = version(&[("id", 0, Int32), ("a2", 0, Int32)]);
-        let done = reconcile(&target, &ahead, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &ahead, at(20), SPELLING);
         assert!(done.reread.is_some());
         let newer = version(&[("id", 1, Int32), ("a2", 2, Int32), ("x", 3, Int32)]);
-        let done = reconcile(&done.target, &newer, at(30), SPELLING).unwrap();
+        let done = reconcile(&done.target, &newer, at(30), SPELLING);
         assert_eq!(shown(&done.changes), ["+x"]);
         assert_eq!(done.places, [Some(0), Some(2), Some(3)]);
         assert!(done.reread.unwrap().contains("\"a\" was renamed to \"a2\""));
@@ -642,13 +646,13 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("a", 2, Int32), ("b", 3, Int32)]);
         let ahead = version(&[("id", 0, Int32), ("a", 0, Int32), ("b", 0, Int32)]);
-        let ahead = reconcile(&target, &ahead, at(20), SPELLING).unwrap().target;
+        let ahead = reconcile(&target, &ahead, at(20), SPELLING).target;
         let swapped = version(&[("id", 1, Int32), ("b", 2, Int32), ("a", 3, Int32)]);
-        let done = reconcile(&ahead, &swapped, at(30), SPELLING).unwrap();
+        let done = reconcile(&ahead, &swapped, at(30), SPELLING);
         assert!(done.reread.unwrap().contains("changed their names"));
         // One that was renamed after it is followed.
         let renamed = version(&[("id", 1, Int32), ("z", 2, Int32), ("b", 3, Int32)]);
-        let done = reconcile(&ahead, &renamed, at(30), SPELLING).unwrap();
+        let done = reconcile(&ahead, &renamed, at(30), SPELLING);
         assert!(done.reread.is_none());
         assert_eq!(shown(&done.changes), ["a>z"]);
     }
@@ -658,10 +662,10 @@ mod tests {
         use ColumnType::Int32;
         let target = first(&[("id", 1, Int32), ("d", 2, Int32)]);
         let ahead = version(&[("id", 0, Int32), ("d", 0, Int32), ("f", 0, Int32)]);
-        let ahead = reconcile(&target, &ahead, at(20), SPELLING).unwrap();
+        let ahead = reconcile(&target, &ahead, at(20), SPELLING);
         assert!(ahead.reread.is_none());
         let newer = version(&[("id", 1, Int32), ("d", 2, Int32), ("g", 3, Int32)]);
-        let done = reconcile(&ahead.target, &newer, at(30), SPELLING).unwrap();
+        let done = reconcile(&ahead.target, &newer, at(30), SPELLING);
         assert!(done.reread.unwrap().contains("\"f\" vanished while \"g\" came"));
     }
 
@@ -671,18 +675,18 @@ mod tests {
         let newest = [("id", 1, T::Int32), ("a", 2, T::Int32), ("g", 3, T::Text)];
         let target = first(&newest);
         let older = version(&[("id", 1, T::Int32), ("a", 2, T::Text), ("gone", 4, T::Text)]);
-        let done = reconcile(&target, &older, at(5), SPELLING).unwrap();
+        let done = reconcile(&target, &older, at(5), SPELLING);
         assert_eq!(done.target.columns[1].column_type, T::Text);
         assert_eq!(done.places, [Some(0), Some(1), None]);
         assert!(done.reread.unwrap().contains("\"a\" changed its type"));
         assert_eq!(done.target.version_at, Some(at(10)));
         // It is said once.
-        assert_eq!(reconcile(&done.target, &older, at(5), SPELLING).unwrap().reread, None);
+        assert_eq!(reconcile(&done.target, &older, at(5), SPELLING).reread, None);
         let older = version(&[("id", 0, T::Int32), ("a", 0, T::Int32), ("f", 0, T::Text)]);
-        let done = reconcile(&target, &older, at(5), SPELLING).unwrap();
+        let done = reconcile(&target, &older, at(5), SPELLING);
         assert!(done.reread.unwrap().contains("\"f\" vanished while \"g\" came"));
         let older = version(&[("id", 0, T::Int32), ("a", 0, T::Int32)]);
-        assert_eq!(reconcile(&target, &older, at(5), SPELLING).unwrap().reread, None);
+        assert_eq!(reconcile(&target, &older, at(5), SPELLING).reread, None);
     }
 
     #[test]
@@ -698,7 +702,7 @@ mod tests {
             (T::Int64, T::Int16, true),
             (T::Array(Box::new(T::Int32)), T::Array(Box::new(T::Int64)), true),
         ] {
-            let done = reconcile(&first(&of(had)), &version(&of(has)), at(20), SPELLING).unwrap();
+            let done = reconcile(&first(&of(had)), &version(&of(has)), at(20), SPELLING);
             assert_eq!(done.reread.is_none(), is_kept, "{done:?}");
         }
     }
@@ -713,14 +717,14 @@ mod tests {
         let former = of(7, &[("id", 1, Int32), ("a", 2, Int32), ("b", 3, Int32)]);
         let target = create(TableId(1), "p", &former, at(10), SPELLING).target;
         let new = of(8, &[("id", 1, Int32), ("b", 2, Int32), ("c", 3, Int32)]);
-        let done = reconcile(&target, &new, at(20), SPELLING).unwrap();
+        let done = reconcile(&target, &new, at(20), SPELLING);
         assert_eq!(shown(&done.changes), ["+c"]);
         assert_eq!(done.places, [Some(0), Some(2), Some(3)]);
         assert!(done.reread.unwrap().contains("another was given its name"));
         assert_eq!(places(&done.target, &former), [Some(0), Some(1), Some(2)]);
         // Where a new epoch reads it wholly, nothing has to be read again.
         let next = Position { epoch: 2, ..at(20) };
-        let done = reconcile(&target, &new, next, SPELLING).unwrap();
+        let done = reconcile(&target, &new, next, SPELLING);
         assert!(done.reread.is_none());
     }
 }

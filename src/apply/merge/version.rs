@@ -139,7 +139,7 @@ impl Version {
         Ok(Version { table, oid, columns, key, learnt: Learnt::Schema })
     }
 
-    /// From the schema embedded in a record's value, and the record's key.
+    /// From the schema embedded in a record's value, and the columns of the record's key.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Version {
     pub fn of_embedded(
         table: TableName,
         schema: &str,
-        key: Option<&[u8]>,
+        key: Vec<String>,
     ) -> Result<Self, &'static str> {
         let schema: Value = serde_json::from_str(schema).map_err(|_| "a schema in JSON")?;
         let fields = schema.get("fields").and_then(Value::as_array);
@@ -173,7 +173,7 @@ impl Version {
                 }
             })
             .collect();
-        Ok(Version { table, oid: None, columns, key: key_names(key), learnt: Learnt::Schema })
+        Ok(Version { table, oid: None, columns, key, learnt: Learnt::Schema })
     }
 
     /// From the warehouse's table, for records that carry no schema.
@@ -243,7 +243,7 @@ fn look(value: &RawValue) -> ColumnType {
 }
 
 /// The columns of a record's key; empty if it has none, or if null may be in it.
-fn key_names(key: Option<&[u8]>) -> Vec<String> {
+pub fn key_names(key: Option<&[u8]>) -> Vec<String> {
     let Some(key) = key.and_then(|key| serde_json::from_slice::<Value>(key).ok()) else {
         return Vec::new();
     };
@@ -260,6 +260,26 @@ fn key_names(key: Option<&[u8]>) -> Vec<String> {
         return Vec::new();
     }
     row.keys().cloned().collect()
+}
+
+/// The text of the schema that a record's key carries.
+pub fn key_schema(key: &[u8]) -> Option<&str> {
+    #[derive(serde::Deserialize)]
+    struct Key<'a> {
+        #[serde(borrow)]
+        schema: Option<&'a RawValue>,
+        #[serde(borrow, rename = "payload")]
+        _payload: &'a RawValue,
+    }
+    let schema = serde_json::from_slice::<Key<'_>>(key).ok()?.schema?.get();
+    schema.starts_with('{').then_some(schema)
+}
+
+/// Whether a record's key is no more than a row, and a value in it is null.
+pub fn has_null(key: &[u8]) -> bool {
+    let Ok(key) = serde_json::from_slice::<Value>(key) else { return false };
+    let has_schema = key.get("schema").is_some_and(|schema| schema.get("fields").is_some());
+    !has_schema && key.as_object().is_some_and(|row| row.values().any(Value::is_null))
 }
 
 /// Whether a default's expression is one value: a number, a truth value, NULL, or a quoted text

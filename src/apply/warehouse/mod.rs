@@ -177,6 +177,18 @@ pub trait Warehouse: Send {
         texts: &mut Texts,
     ) -> Result<Vec<Option<StoredRow>>, WarehouseError>;
 
+    /// Whether the rows of a table are told apart by these of its columns, none of them NULL, or,
+    /// if these are none, have all their values. `None`: whether there is no row.
+    ///
+    /// # Errors
+    ///
+    /// The warehouse cannot be asked.
+    fn tells_apart(
+        &mut self,
+        target: &Target,
+        key: Option<&[usize]>,
+    ) -> Result<bool, WarehouseError>;
+
     /// Values that were put aside.
     ///
     /// # Errors

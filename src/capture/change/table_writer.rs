@@ -87,7 +87,8 @@ pub struct Event<'a, R> {
     pub before: Option<&'a R>,
     /// The row after.
     pub after: Option<&'a R>,
-    /// A whole old row to take unchanged TOASTed values from.
+    /// An old row to take unchanged TOASTed values from: they are never NULL, so it has no value
+    /// where it has NULL.
     pub unchanged: Option<&'a R>,
     /// Position of the change.
     pub lsn: Lsn,
@@ -267,7 +268,7 @@ impl TableWriter {
         for key in &self.key {
             let mut value = row.values().nth(key.place).unwrap_or(TupleValue::Null);
             if let (TupleValue::UnchangedToast, Some(old)) = (value, unchanged) {
-                value = old.values().nth(key.place).unwrap_or(value);
+                value = completed(value, old.values().nth(key.place).unwrap_or(value));
             }
             column(key).write(separator, value, out);
             separator = b',';
@@ -322,8 +323,7 @@ impl TableWriter {
                 for ((column, value), old) in
                     self.columns.iter().zip(row.values()).zip(old.values())
                 {
-                    let unchanged = matches!(value, TupleValue::UnchangedToast);
-                    column.write(b',', if unchanged { old } else { value }, out);
+                    column.write(b',', completed(value, old), out);
                 }
             }
         }
@@ -332,6 +332,16 @@ impl TableWriter {
             None => out.bytes.push(b'{'),
         }
         out.bytes.push(b'}');
+    }
+}
+
+/// A value, or the old row's if it is left out and the old row has one.
+#[inline]
+fn completed<'a>(value: TupleValue<'a>, old: TupleValue<'a>) -> TupleValue<'a> {
+    match (value, old) {
+        (TupleValue::UnchangedToast, TupleValue::Null) => value,
+        (TupleValue::UnchangedToast, old) => old,
+        (value, _) => value,
     }
 }
 

@@ -59,7 +59,7 @@ impl Encoder<'_> {
             operation: Operation::Update,
             before: old,
             after: Some(&update.new),
-            unchanged: full(&update.old),
+            unchanged: self.known(&update.old),
             lsn,
         };
         self.write(&table, &event, &update.new, Part::default())
@@ -75,9 +75,9 @@ impl Encoder<'_> {
     ) -> Result<(), CaptureError> {
         let found = self.look_up(update)?;
         let found = found.as_deref().map(Tuple::from_bytes).transpose()?;
-        let full = full(&update.old).or(found.as_ref());
-        let new_key = self.key_header(table, &update.new, full);
-        let old_key = self.key_header(table, old, full);
+        let known = full(&update.old).or(found.as_ref()).or_else(|| self.known(&update.old));
+        let new_key = self.key_header(table, &update.new, known);
+        let old_key = self.key_header(table, old, known);
         if !self.skips(Operation::Delete) {
             let event = Event {
                 operation: Operation::Delete,
@@ -95,13 +95,24 @@ impl Encoder<'_> {
                 operation: Operation::Create,
                 before: None,
                 after: Some(&update.new),
-                unchanged: full,
+                unchanged: known,
                 lsn,
             };
             let part = Part { sub: 1, header: Some(("__debezium.oldkey", old_key)) };
             self.write(table, &event, &update.new, part)?;
         }
         Ok(())
+    }
+
+    /// What the old row has of values that are left out: all of them, or those of the key, which
+    /// Debezium does not look at.
+    fn known<'a, 'b>(&self, old: &'a OldTuple<'b>) -> Option<&'a Tuple<'b>> {
+        match old {
+            OldTuple::Key(key) if self.around.settings.values.fidelity == Fidelity::Exact => {
+                Some(key)
+            }
+            old => full(old),
+        }
     }
 
     /// What a snapshot has for a row whose values the log leaves out, if a later read has overtaken
@@ -124,10 +135,10 @@ impl Encoder<'_> {
         &mut self,
         table: &ReadyTable,
         row: &Tuple<'_>,
-        full: Option<&Tuple<'_>>,
+        known: Option<&Tuple<'_>>,
     ) -> Range<usize> {
         let start = self.output.bytes.len();
-        table.writer.write_key_header(row, full, &mut self.output);
+        table.writer.write_key_header(row, known, &mut self.output);
         start..self.output.bytes.len()
     }
 

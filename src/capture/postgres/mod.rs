@@ -5,6 +5,7 @@
 //! a server, a role, a slot or a publication that is not as it must be.
 
 mod authentication;
+mod candidates;
 pub mod catalog_query;
 pub mod conninfo;
 mod connect;

@@ -2,6 +2,10 @@
 //!
 //! **What we did not create we never alter.** A publication of ours bears a comment that says so.
 
+pub use crate::capture::postgres::candidates::Candidate;
+pub use crate::capture::postgres::candidates::candidates;
+pub use crate::capture::postgres::candidates::refused;
+
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::oid::Oid;
@@ -183,60 +187,12 @@ pub fn unpublished(
         .collect())
 }
 
-/// A table of the database that could be captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The table.
-    pub oid: Oid,
-    /// Its name.
-    pub name: TableName,
-    /// Why its updates and deletes could not be published; `None` if they can.
-    pub unusable: Option<String>,
-}
-
-/// Permanent tables of users: partitions stand behind their root, tables of extensions are left
-/// out.
-///
-/// A table whose identity cannot be used would make its owner's own UPDATE and DELETE fail once it
-/// is published. Source: PostgreSQL 18, "Replica Identity"; "CREATE PUBLICATION", notes.
-///
-/// # Errors
-///
-/// The server cannot be asked.
-pub fn candidates(sql: &Sql, partitions: bool) -> Result<Vec<Candidate>, SourceError> {
-    let rows = sql.query(
-        "SELECT c.oid, n.nspname::text, c.relname::text, \
-         (SELECT min(bad.reason) FROM ( \
-            SELECT CASE l.relreplident::text \
-               WHEN 'f' THEN NULL \
-               WHEN 'n' THEN 'its replica identity is NOTHING' \
-               WHEN 'i' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
-                    AND i.indisreplident AND i.indisvalid AND i.indimmediate) THEN NULL \
-                    ELSE 'its replica identity index is missing' END \
-               ELSE CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
-                    AND i.indisprimary AND i.indisvalid AND i.indimmediate) THEN NULL \
-                    WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid \
-                    AND i.indisprimary) THEN 'its primary key is deferrable' \
-                    ELSE 'it has no primary key' END END AS reason \
-            FROM pg_class l WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.relkind IN ('r', 'p') \
-               AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))) bad) \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1 OR NOT c.relispartition) \
-         AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '_cdc') \
-         AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%' \
-         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
-            AND d.objid = c.oid AND d.deptype = 'e') \
-         ORDER BY 2, 3",
-        &[&partitions],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| Candidate {
-            oid: Oid(row.get(0)),
-            name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
-            unusable: row.get(3),
-        })
-        .collect())
+/// Tables as a publication names them: without those that inherit from them, whose identity is
+/// another. Partitions belong to their root all the same.
+fn only(tables: &[TableName]) -> String {
+    let quoted: Vec<String> =
+        tables.iter().map(|table| format!("ONLY {}", table.quoted())).collect();
+    quoted.join(", ")
 }
 
 /// The SQL that creates a publication of ours; `None` for all tables.
@@ -249,10 +205,7 @@ pub fn create_command(
     let list = match tables {
         None => " FOR ALL TABLES".to_owned(),
         Some([]) => String::new(),
-        Some(tables) => {
-            let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
-            format!(" FOR TABLE {}", quoted.join(", "))
-        }
+        Some(tables) => format!(" FOR TABLE {}", only(tables)),
     };
     format!(
         "BEGIN; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = {via_root}); \
@@ -264,13 +217,12 @@ pub fn create_command(
 
 /// The SQL that adds tables to a publication of ours.
 pub fn add_command(name: &str, tables: &[TableName]) -> String {
-    let quoted: Vec<String> = tables.iter().map(TableName::quoted).collect();
-    format!("ALTER PUBLICATION {} ADD TABLE {}", quote_identifier(name), quoted.join(", "))
+    format!("ALTER PUBLICATION {} ADD TABLE {}", quote_identifier(name), only(tables))
 }
 
 /// The SQL that takes a table out of a publication of ours.
 pub fn remove_command(name: &str, table: &TableName) -> String {
-    format!("ALTER PUBLICATION {} DROP TABLE {}", quote_identifier(name), table.quoted())
+    format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", quote_identifier(name), table.quoted())
 }
 
 /// The SQL that drops a publication.

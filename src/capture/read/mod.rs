@@ -1,6 +1,7 @@
 //! When tables are read, under which snapshot, and what is stored of it.
 
 mod storing;
+mod take_over;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,7 @@ use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
 use crate::capture::resume;
+use crate::capture::resume::FirstEpoch;
 use crate::capture::resume::Start;
 use crate::capture::session::Session;
 use crate::capture::settings::RowCountOrder;
@@ -68,7 +70,7 @@ impl Reader<'_> {
         &self,
         start: Start,
         connection: &mut Connection,
-        (has_slot, first_epoch): (bool, u64),
+        (has_slot, first_epoch): (bool, FirstEpoch),
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
         match start {
@@ -79,7 +81,7 @@ impl Reader<'_> {
                 self.told(|| self.fresh(connection, epoch, state))
             }
             Start::Fresh { epoch } => self
-                .told(|| self.fresh(connection, epoch.max(first_epoch), state))
+                .told(|| self.fresh(connection, epoch.max(first_epoch.epoch), state))
                 .inspect_err(|error| self.session.withdraw(self.sql, error)),
             Start::ReadAgain { confirmed } => {
                 self.told(|| self.again(connection, (confirmed, first_epoch), state))
@@ -140,7 +142,7 @@ impl Reader<'_> {
     fn again(
         &self,
         connection: &mut Connection,
-        (confirmed, first_epoch): (Lsn, u64),
+        (confirmed, first_epoch): (Lsn, FirstEpoch),
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
         let mut known = match state.take() {
@@ -153,8 +155,8 @@ impl Reader<'_> {
             }
             Some(known) => known,
             None => {
-                self.require_no_records(first_epoch)?;
-                State { slot: self.slot_state(first_epoch), ..State::default() }
+                self.take_over(confirmed, first_epoch)?;
+                State { slot: self.slot_state(first_epoch.epoch), ..State::default() }
             }
         };
         if !self.reads_data() {
@@ -187,44 +189,6 @@ impl Reader<'_> {
         self.complete(&mut known, confirmed)?;
         *state = Some(known);
         Ok(confirmed)
-    }
-
-    /// Reads without a state begin below all changes: with changes of ours in the topics already,
-    /// which only a lost state explains, readers would take them for old.
-    fn require_no_records(&self, first_epoch: u64) -> Result<(), CaptureError> {
-        let settings = self.session.settings;
-        if first_epoch > 1 || !self.reads_data() {
-            return Ok(());
-        }
-        let publisher = &self.session.pipeline.publisher;
-        let has_records = |topic: &str| {
-            let ends = publisher.end_offsets(topic)?;
-            Ok::<bool, CaptureError>(ends.values().any(|end| *end > 0))
-        };
-        // Topics of tables alone may be a stock Debezium's, and schemas alone another slot's.
-        if !has_records(&settings.naming.internal_topic("schemas"))? {
-            return Ok(());
-        }
-        for (table, _) in &self.captured.tables {
-            let topic = settings.naming.topic(&table.name);
-            if has_records(&topic)? {
-                return Err(SourceError::configuration(
-                    format!(
-                        "slot \"{}\" exists and topic {topic} holds records, but {} says nothing \
-                         of them: what was stored there is lost",
-                        settings.slot,
-                        settings.naming.internal_topic("state")
-                    ),
-                    format!(
-                        "restore it, or start over with a new read of all tables: cdc-agent drop \
-                         --slot {}, then start again",
-                        settings.slot
-                    ),
-                )
-                .into());
-            }
-        }
-        Ok(())
     }
 
     /// Whether readers cannot tell a table's rows apart, so that a row that is sent twice is two

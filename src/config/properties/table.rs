@@ -1139,6 +1139,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "How often the source is looked at for new tables and kept log.",
             ),
             property(
+                "snapshot.epoch",
+                Count(0, 9999),
+                "0",
+                Ours,
+                "Epoch of a first snapshot of which no state is known; 0: seconds of the clock, so that \
+                 an epoch never repeats.",
+            ),
+            property(
                 "retained.wal.warning.bytes",
                 Bytes(0, ANY),
                 "5368709120",

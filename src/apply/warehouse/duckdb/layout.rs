@@ -149,6 +149,7 @@ mod tests {
             reread_at: None,
             has_older: false,
             version_at: None,
+            keyed_at: None,
             topics: Vec::new(),
         }
     }

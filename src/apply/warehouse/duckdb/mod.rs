@@ -224,6 +224,14 @@ impl Warehouse for DuckDb {
         self.stored_rows(target, keys, texts)
     }
 
+    fn tells_apart(
+        &mut self,
+        target: &Target,
+        key: Option<&[usize]>,
+    ) -> Result<bool, WarehouseError> {
+        self.are_told_apart(target, key)
+    }
+
     fn moved(
         &mut self,
         table: TableId,

@@ -234,6 +234,41 @@ fn is_missing(place: usize) -> String {
 }
 
 impl DuckDb {
+    /// Whether rows are told apart by these columns, none of them NULL, or have all their values.
+    pub(super) fn are_told_apart(
+        &mut self,
+        target: &Target,
+        key: Option<&[usize]>,
+    ) -> Result<bool, WarehouseError> {
+        let connection = self.connection()?;
+        let layout = Layout::read(connection, &target.table)?;
+        let (table, live) = (sql::table(&target.table), is_live(&layout));
+        let names: Vec<String> = (key.unwrap_or_default().iter())
+            .filter_map(|place| target.columns.get(*place))
+            .map(|column| format!("t.{}", name(&column.name)))
+            .collect();
+        let found = match key {
+            _ if layout.is_empty() => return Ok(true),
+            None => format!("SELECT 1 FROM {table} t"),
+            Some([]) if !layout.has(INCOMPLETE_COLUMN) => return Ok(true),
+            Some([]) => {
+                format!("SELECT 1 FROM {table} t WHERE {live} AND {INCOMPLETE_COLUMN} IS NOT NULL")
+            }
+            Some(_) => {
+                let nulls: Vec<String> =
+                    names.iter().map(|name| format!("bool_or({name} IS NULL)")).collect();
+                format!(
+                    "SELECT 1 FROM {table} t WHERE {live} GROUP BY {} HAVING count(*) > 1 OR {}",
+                    names.join(", "),
+                    nulls.join(" OR ")
+                )
+            }
+        };
+        let [found] = connection
+            .numbers(&format!("SELECT count(*) FROM (SELECT 1 FROM ({found}) LIMIT 1)"))?;
+        Ok(found == 0)
+    }
+
     /// Rows by key, with their values.
     pub(super) fn stored_rows(
         &mut self,

@@ -64,6 +64,8 @@ impl Changing<'_> {
                 }
                 Ok(())
             }
+            TableChange::DropKey { had_key, empty } => self.drop_key(layout, *had_key, *empty),
+            TableChange::AddKey { is_unique } => self.add_key(layout, *is_unique),
         }
     }
 
@@ -177,6 +179,52 @@ impl Changing<'_> {
             sql::tombstones(self.target.id),
             definitions.join(", ")
         ))
+    }
+
+    fn drop_key(&self, layout: &Layout, had_key: bool, empty: bool) -> Result<(), WarehouseError> {
+        let table = sql::table(&self.target.table);
+        self.execute(&format!("DROP TABLE IF EXISTS {}", sql::tombstones(self.target.id)))?;
+        if empty {
+            return self.execute(&format!("DELETE FROM {table}"));
+        }
+        if had_key && !self.target.is_keyed() && layout.has(DELETED_COLUMN) {
+            // Where rows are counted none is marked.
+            return self.execute(&format!("DELETE FROM {table} WHERE {DELETED_COLUMN}"));
+        }
+        Ok(())
+    }
+
+    /// Rows are told apart by the target's key from here on. Where they are not, the latest of
+    /// equal ones stays.
+    fn add_key(&self, layout: &Layout, is_unique: bool) -> Result<(), WarehouseError> {
+        if !self.target.is_keyed() {
+            return Ok(());
+        }
+        let table = sql::table(&self.target.table);
+        let key: Vec<String> = self.target.key_columns().map(|column| name(&column.name)).collect();
+        let is = |what: &str, joined: &str| {
+            let each = key.iter().map(|one| format!("{one} IS {what}"));
+            each.collect::<Vec<_>>().join(joined)
+        };
+        // Rows that are marked need not be told apart from those that are there.
+        let mut order = format!("{POSITION_COLUMN} DESC");
+        let has_marks = layout.has(DELETED_COLUMN);
+        if has_marks {
+            order = format!("coalesce({DELETED_COLUMN}, false), {order}");
+            let unknown = is("NULL", " OR ");
+            self.execute(&format!("DELETE FROM {table} WHERE {DELETED_COLUMN} AND ({unknown})"))?;
+        }
+        if !is_unique || has_marks {
+            self.execute(&format!(
+                "DELETE FROM {table} WHERE rowid IN (SELECT id FROM (SELECT rowid AS id, \
+                 row_number() OVER (PARTITION BY {} ORDER BY {order}) AS place FROM {table} WHERE \
+                 {}) WHERE place > 1)",
+                key.join(", "),
+                is("NOT NULL", " AND "),
+            ))?;
+        }
+        self.add_technical_columns(layout)?;
+        self.create_tombstones(layout)
     }
 
     fn add_column(&self, column: &TargetColumn) -> Result<(), WarehouseError> {

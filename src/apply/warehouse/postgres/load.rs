@@ -135,6 +135,9 @@ impl Load<'_> {
         if !sql.is_empty() {
             self.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
         }
+        if plan.changes.iter().any(|c| matches!(c, TableChange::AddKey { .. })) {
+            self.fitting.remove(&plan.target.id);
+        }
         if !self.fitting.contains(&plan.target.id) {
             fit(self.client, &plan.target, self.delete_mode).await?;
             self.fitting.insert(plan.target.id);

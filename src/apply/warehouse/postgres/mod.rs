@@ -3,6 +3,7 @@
 
 mod copy;
 mod load;
+mod rekey;
 mod state;
 mod statements;
 
@@ -143,9 +144,17 @@ impl PostgresWarehouse {
 
     /// Before a table is asked for rows that are marked.
     fn fit_for_soft(&mut self, target: &Target) -> Result<(), WarehouseError> {
+        match self.delete_mode {
+            DeleteMode::Hard => Ok(()),
+            DeleteMode::Soft => self.fit_for_deletes(target),
+        }
+    }
+
+    /// Before a table is asked what it holds beside rows that are marked.
+    fn fit_for_deletes(&mut self, target: &Target) -> Result<(), WarehouseError> {
         let client = self.client()?;
         let fits = |session: &Session| session.fitting.contains(&target.id);
-        if self.delete_mode == DeleteMode::Hard || self.session.as_ref().is_some_and(fits) {
+        if self.session.as_ref().is_some_and(fits) {
             return Ok(());
         }
         self.runtime.block_on(load::fit(&client, target, self.delete_mode))?;
@@ -387,6 +396,16 @@ impl Warehouse for PostgresWarehouse {
             }
         }
         Ok(found)
+    }
+
+    fn tells_apart(
+        &mut self,
+        target: &Target,
+        key: Option<&[usize]>,
+    ) -> Result<bool, WarehouseError> {
+        self.fit_for_deletes(target)?;
+        let rows = self.query(&Statements::new(target, self.delete_mode).tells_apart(key), &[])?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     fn moved(

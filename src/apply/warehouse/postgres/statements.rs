@@ -65,10 +65,10 @@ pub(super) fn type_name(column_type: &ColumnType) -> String {
 /// A table's names, made once.
 #[derive(Clone, Debug)]
 pub(super) struct Statements<'a> {
-    target: &'a Target,
-    delete_mode: DeleteMode,
-    table: String,
-    tombstones: String,
+    pub(super) target: &'a Target,
+    pub(super) delete_mode: DeleteMode,
+    pub(super) table: String,
+    pub(super) tombstones: String,
     stage: String,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Statements<'a> {
         list(self.target.columns.iter().map(|column| column.name.as_str()), each)
     }
 
-    fn key(&self, each: impl Fn(&str) -> String) -> String {
+    pub(super) fn key(&self, each: impl Fn(&str) -> String) -> String {
         list(self.target.key_columns().map(|column| column.name.as_str()), each)
     }
 
@@ -106,7 +106,7 @@ impl<'a> Statements<'a> {
         names.map(|name| format!("{a}.{name} = {b}.{name}")).collect::<Vec<_>>().join(" AND ")
     }
 
-    fn is_soft(&self) -> bool {
+    pub(super) fn is_soft(&self) -> bool {
         self.delete_mode == DeleteMode::Soft && self.target.is_keyed()
     }
 
@@ -114,7 +114,7 @@ impl<'a> Statements<'a> {
         format!("{} {}", quote_identifier(&column.name), type_name(&column.column_type))
     }
 
-    fn technical(&self) -> Vec<String> {
+    pub(super) fn technical(&self) -> Vec<String> {
         let zero = sortable(Position::default());
         let mut columns =
             vec![format!("{POSITION_COLUMN} text COLLATE \"C\" NOT NULL DEFAULT '{zero}'")];
@@ -169,6 +169,8 @@ impl<'a> Statements<'a> {
                 let renamed = self.also_of_tombstones(*in_key && has_tombstones, alter);
                 renamed + &self.rename_incomplete([from, to], has_tombstones)
             }
+            TableChange::DropKey { had_key, empty } => self.drop_key(*had_key, *empty),
+            TableChange::AddKey { is_unique } => self.add_key(*is_unique),
         }
     }
 
@@ -208,7 +210,7 @@ impl<'a> Statements<'a> {
         )
     }
 
-    fn create_tombstones(&self) -> String {
+    pub(super) fn create_tombstones(&self) -> String {
         if !self.target.is_keyed() {
             return String::new();
         }
@@ -228,13 +230,17 @@ impl<'a> Statements<'a> {
             sql.push_str(&format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"));
         }
         if self.target.is_keyed() {
-            let name = quote_identifier(&format!("cdc_key_{}", self.target.id.0));
+            let name = quote_identifier(&self.key_index());
             let key = self.key(str::to_owned);
             sql.push_str(&format!(
                 "CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({key});\n"
             ));
         }
         sql + &self.create_tombstones().replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
+    }
+
+    pub(super) fn key_index(&self) -> String {
+        format!("cdc_key_{}", self.target.id.0)
     }
 
     /// The staging table.

@@ -89,15 +89,19 @@ pub fn cpu_time(pid: u32) -> Duration {
 
 /// A command whose process the kernel kills as soon as this one ends, however it ends.
 ///
-/// Arguments and environment are added to it as to any other. It runs through `setpriv`, which
+/// Arguments and environment are added to it as to any other. An agent's first snapshot has epoch 1,
+/// so that positions can be compared with what is expected. It runs through `setpriv`, which
 /// replaces itself by the program, so the process id is the program's.
 pub fn command(program: impl AsRef<Path>) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
-    if !setpriv.exists() {
-        return Command::new(program.as_ref());
-    }
-    let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
+    let mut command = if setpriv.exists() {
+        let mut command = Command::new(setpriv);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
+        command
+    } else {
+        Command::new(program.as_ref())
+    };
+    command.env("CDC_AGENT_SNAPSHOT_EPOCH", "1");
     command
 }
 
