@@ -262,3 +262,97 @@ fn a_publication_of_the_users_that_makes_statements_fail_is_told() {
     }
     agent.stop();
 }
+
+/// Waits until a query of the warehouse gives this.
+#[track_caller]
+fn wait_for(agent: &mut Agent, warehouse: (&Postgres, &str), sql: &str, expected: &str) {
+    let (postgres, database) = warehouse;
+    agent.wait(run::SOON, &format!("{sql} to give {expected}"), |_| {
+        let row: Option<String> = postgres.try_client(database).ok().and_then(|mut client| {
+            client.query_opt(sql, &[]).ok().flatten().and_then(|row| row.get(0))
+        });
+        row.as_deref() == Some(expected)
+    });
+}
+
+/// The agent is behind: by the time that it reads a change, the table's key has another name, or
+/// there is no such table. Records have the key that rows had then, and a warehouse takes them.
+#[test]
+fn changes_of_a_table_that_is_another_by_now_keep_their_key() {
+    let (name, copy, postgres) = ("keys_then", "keys_then_copy", run::shared_postgres(15));
+    postgres.create_database(name);
+    postgres.create_database(copy);
+    postgres.execute(
+        name,
+        "CREATE TABLE gone (id int PRIMARY KEY, v text); INSERT INTO gone VALUES (1, 'a'); \
+         CREATE TABLE whole (id int PRIMARY KEY, v text); ALTER TABLE whole REPLICA IDENTITY FULL; \
+         INSERT INTO whole VALUES (1, 'a'); \
+         CREATE TABLE renamed (id int PRIMARY KEY, v text); \
+         INSERT INTO renamed VALUES (1, 'a'), (2, 'b'), (3, 'c'); \
+         CREATE TABLE renamed_full (LIKE renamed INCLUDING ALL); \
+         ALTER TABLE renamed_full REPLICA IDENTITY FULL; INSERT INTO renamed_full TABLE renamed; \
+         CREATE TABLE included (a int, b int, c int, PRIMARY KEY (a, b) INCLUDE (c)); \
+         INSERT INTO included VALUES (1, 2, NULL), (1, 3, 4); \
+         CREATE TABLE long_key (k text PRIMARY KEY, part int, v int, big text); \
+         ALTER TABLE long_key ALTER k SET STORAGE EXTERNAL, ALTER big SET STORAGE EXTERNAL; \
+         INSERT INTO long_key SELECT repeat(md5('k' || n), 70), n, n, repeat(md5('b' || n), 300) \
+             FROM generate_series(1, 2) n; \
+         CREATE TABLE long_pair (k text, n int, v int, PRIMARY KEY (k, n)); \
+         ALTER TABLE long_pair ALTER k SET STORAGE EXTERNAL; \
+         INSERT INTO long_pair SELECT repeat(md5('k'), 70), 1, 1; \
+         CREATE TABLE going (id int PRIMARY KEY, v text); INSERT INTO going VALUES (1, 'a'); \
+         CREATE TABLE beat (id int PRIMARY KEY)",
+    );
+    let url = postgres.dsn(copy);
+    let mut agent = Agent::start(AgentOptions::to_lines(&postgres.dsn(name), &url, name));
+    let warehouse = (postgres, copy);
+    agent.wait_streaming(run::SOON);
+    agent.daemon().freeze();
+    for sql in [
+        "INSERT INTO gone VALUES (2, 'b'); UPDATE gone SET v = 'A' WHERE id = 1",
+        "DROP TABLE gone",
+        "INSERT INTO whole VALUES (2, 'b')",
+        "ALTER TABLE whole ADD b int; UPDATE whole SET b = 7",
+        "DROP TABLE whole",
+        "INSERT INTO renamed VALUES (4, 'd'); DELETE FROM renamed WHERE id = 2; \
+         UPDATE renamed SET v = 'A' WHERE id = 1; UPDATE renamed SET id = 30 WHERE id = 3",
+        "INSERT INTO renamed_full VALUES (4, 'd'); DELETE FROM renamed_full WHERE id = 2",
+        "ALTER TABLE renamed RENAME id TO ident; ALTER TABLE renamed_full RENAME id TO ident",
+        "UPDATE renamed SET v = v || '!'; UPDATE renamed_full SET v = v || '!'",
+        "UPDATE included SET c = 9 WHERE b = 2; DELETE FROM included WHERE b = 3",
+        "UPDATE long_key SET v = v + 10; UPDATE long_pair SET v = 5",
+        "UPDATE long_pair SET n = 2",
+        "INSERT INTO beat VALUES (1)",
+    ] {
+        postgres.execute(name, sql);
+    }
+    agent.daemon().thaw();
+    wait_for(&mut agent, warehouse, "SELECT id::text FROM beat", "1");
+    let expect = |sql: &str, expected: &str| {
+        assert_eq!(postgres.query_one(copy, sql).as_deref(), Some(expected), "{sql}");
+    };
+    let rows = "string_agg(t::text, ' ' ORDER BY t::text)";
+    expect("SELECT string_agg(id || v, ' ' ORDER BY id) FROM gone", "1A 2b");
+    expect("SELECT string_agg(id || v || b, ' ' ORDER BY id) FROM whole", "1a7 2b7");
+    for table in ["renamed", "renamed_full", "included", "long_key", "long_pair"] {
+        let names = "SELECT string_agg(column_name::text, ', ' ORDER BY ordinal_position) \
+            FROM information_schema.columns WHERE table_name = '";
+        let columns = postgres.query_one(name, &format!("{names}{table}'")).expect("a table");
+        let sql = format!("SELECT md5({rows}) FROM (SELECT {columns} FROM {table}) t");
+        expect(&sql, &postgres.query_one(name, &sql).expect("rows"));
+    }
+    agent.stop();
+    // The same while nobody streams: what comes after the table that is gone arrives.
+    for sql in [
+        "INSERT INTO going VALUES (2, 'b')",
+        "DROP TABLE going",
+        "CREATE TABLE passing (id int PRIMARY KEY)",
+        "DROP TABLE passing",
+        "INSERT INTO beat VALUES (2)",
+    ] {
+        postgres.execute(name, sql);
+    }
+    agent.start_again();
+    wait_for(&mut agent, warehouse, "SELECT max(id)::text FROM beat", "2");
+    agent.stop();
+}

@@ -140,7 +140,8 @@ pub fn candidates(
                WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
                AND ($1 OR NOT c.relispartition) \
                AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '_cdc') \
-               AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%' \
+               AND n.nspname NOT LIKE 'pg\\_temp\\_%' \
+               AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%' \
                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
                   AND d.objid = c.oid AND d.deptype = 'e')), \
              tree(root, oid, relkind) AS ( \
@@ -202,7 +203,8 @@ pub fn refused(sql: &Sql, publication: &str) -> Result<Vec<(TableName, String)>,
     }
     let rows = sql.query(
         "WITH published AS ( \
-           SELECT n.nspname::text AS schema, c.relname::text AS name, c.relreplident = 'f' AS whole, \
+           SELECT n.nspname::text AS schema, c.relname::text AS name, \
+             c.relreplident = 'f' AS whole, \
              r.prattrs::int2[] AS list, r.prqual::text AS filter, \
              (x.indkey::int2[])[0:x.indnkeyatts - 1] AS identity \
            FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
