@@ -275,16 +275,8 @@ fn wait_for(agent: &mut Agent, warehouse: (&Postgres, &str), sql: &str, expected
     });
 }
 
-/// The agent is behind: by the time that it reads a change, the table's key has another name, or
-/// there is no such table. Records have the key that rows had then, and a warehouse takes them.
-#[test]
-fn changes_of_a_table_that_is_another_by_now_keep_their_key() {
-    let (name, copy, postgres) = ("keys_then", "keys_then_copy", run::shared_postgres(15));
-    postgres.create_database(name);
-    postgres.create_database(copy);
-    postgres.execute(
-        name,
-        "CREATE TABLE gone (id int PRIMARY KEY, v text); INSERT INTO gone VALUES (1, 'a'); \
+/// Tables of [`changes_of_a_table_that_is_another_by_now_keep_their_key`].
+const CHANGING: &str = "CREATE TABLE gone (id int PRIMARY KEY, v text); INSERT INTO gone VALUES (1, 'a'); \
          CREATE TABLE whole (id int PRIMARY KEY, v text); ALTER TABLE whole REPLICA IDENTITY FULL; \
          INSERT INTO whole VALUES (1, 'a'); \
          CREATE TABLE renamed (id int PRIMARY KEY, v text); \
@@ -301,8 +293,16 @@ fn changes_of_a_table_that_is_another_by_now_keep_their_key() {
          ALTER TABLE long_pair ALTER k SET STORAGE EXTERNAL; \
          INSERT INTO long_pair SELECT repeat(md5('k'), 70), 1, 1; \
          CREATE TABLE going (id int PRIMARY KEY, v text); INSERT INTO going VALUES (1, 'a'); \
-         CREATE TABLE beat (id int PRIMARY KEY)",
-    );
+         CREATE TABLE beat (id int PRIMARY KEY)";
+
+/// The agent is behind: by the time that it reads a change, the table's key has another name, or
+/// there is no such table. Records have the key that rows had then, and a warehouse takes them.
+#[test]
+fn changes_of_a_table_that_is_another_by_now_keep_their_key() {
+    let (name, copy, postgres) = ("keys_then", "keys_then_copy", run::shared_postgres(15));
+    postgres.create_database(name);
+    postgres.create_database(copy);
+    postgres.execute(name, CHANGING);
     let url = postgres.dsn(copy);
     let mut agent = Agent::start(AgentOptions::to_lines(&postgres.dsn(name), &url, name));
     let warehouse = (postgres, copy);
