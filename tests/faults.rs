@@ -23,6 +23,8 @@ mod run;
 mod failover;
 #[path = "faults/owner.rs"]
 mod owner;
+#[path = "faults/sessions.rs"]
+mod sessions;
 
 use std::path::Path;
 use std::process::Command;

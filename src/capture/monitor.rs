@@ -3,15 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashSet;
+use std::time::Duration;
+use std::time::Instant;
 
+use crate::capture::deliveries::Deliveries;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication;
 use crate::capture::postgres::slot;
 use crate::capture::settings::CaptureSettings;
+use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::stop::Stop;
 use crate::table::TableName;
+use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 
 /// Looks at the source from time to time.
@@ -22,10 +27,39 @@ pub(super) struct Monitor<'a> {
     pub(super) sql: &'a Sql,
     /// Metrics.
     pub(super) metrics: &'a Metrics,
+    /// Health.
+    pub(super) health: &'a Health,
+    /// How far the stream has been received.
+    pub(super) deliveries: &'a Deliveries,
     /// Ends the watching.
     pub(super) ended: &'a Stop,
     /// Tables that the publication publishes.
     pub(super) published: HashSet<Oid>,
+}
+
+/// The obstacle to readiness that is found here.
+const PART: &str = "stream";
+
+/// The server writes WAL and the stream brings nothing: after so long it stands still. A server
+/// says at least every half of `wal_sender_timeout` how far it has come.
+const STREAM_SILENT_AFTER: Duration = Duration::from_secs(60);
+
+/// How far the stream had come when it moved last.
+#[derive(Debug, Default)]
+struct Received {
+    lsn: Lsn,
+    since: Option<Instant>,
+}
+
+impl Received {
+    /// Since when the stream stands while there is more WAL; `None` if it moves.
+    fn stands(&mut self, received: Lsn, end: Lsn) -> Option<Duration> {
+        if received != self.lsn || received >= end || self.since.is_none() {
+            *self = Received { lsn: received, since: Some(Instant::now()) };
+            return None;
+        }
+        self.since.map(|since| since.elapsed())
+    }
 }
 
 impl Monitor<'_> {
@@ -33,17 +67,28 @@ impl Monitor<'_> {
     pub(super) fn run(&self) {
         let mut named = BTreeSet::new();
         let mut warned = false;
+        let mut received = Received::default();
         while !self.ended.wait(self.settings.times.catalog) {
-            let looked =
-                self.look_at_slot(&mut warned).and_then(|()| self.look_at_tables(&mut named));
+            let looked = self.look_at_slot(&mut warned, &mut received);
+            let looked = looked.and_then(|()| self.look_at_tables(&mut named));
             if let Err(error) = looked {
                 tracing::debug!(%error, "the source could not be looked at");
             }
         }
+        self.health.set_ready(PART, Ok(()));
     }
 
-    fn look_at_slot(&self, warned: &mut bool) -> Result<(), SourceError> {
+    fn look_at_slot(&self, warned: &mut bool, received: &mut Received) -> Result<(), SourceError> {
         let Some(slot) = slot::find_slot(self.sql, &self.settings.slot)? else { return Ok(()) };
+        let stands = received.stands(self.deliveries.received_lsn(), slot.current_lsn);
+        let ready = match stands {
+            Some(since) if since > STREAM_SILENT_AFTER => Err(format!(
+                "the stream has brought nothing for {} s, and the server has written WAL meanwhile",
+                since.as_secs()
+            )),
+            _ => Ok(()),
+        };
+        self.health.set_ready(PART, ready);
         let kept = slot.current_lsn.bytes_since(slot.restart_lsn.unwrap_or(slot.current_lsn));
         let status = slot.wal_status.as_deref().unwrap_or_default();
         let much = kept > self.settings.retained_wal_warning_bytes
@@ -86,5 +131,20 @@ impl Monitor<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_stands_only_while_the_server_has_more_wal() {
+        let mut received = Received::default();
+        assert_eq!(received.stands(Lsn(10), Lsn(20)), None, "it has moved");
+        assert!(received.stands(Lsn(10), Lsn(30)).is_some());
+        assert_eq!(received.stands(Lsn(15), Lsn(30)), None, "it has moved");
+        assert!(received.stands(Lsn(15), Lsn(30)).is_some());
+        assert_eq!(received.stands(Lsn(15), Lsn(15)), None, "there is nothing more");
     }
 }

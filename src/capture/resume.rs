@@ -50,8 +50,8 @@ pub(super) struct FirstEpoch {
 }
 
 impl FirstEpoch {
-    /// Above what was dropped before; where nothing is known, of the clock: topics or a warehouse may
-    /// hold records of an earlier life of the slot, and an epoch never repeats.
+    /// Above what was dropped before; where nothing is known, of the clock: topics or a warehouse
+    /// may hold records of an earlier life of the slot, and an epoch never repeats.
     pub(super) fn new(settings: &CaptureSettings, dropped: Option<u64>) -> Self {
         match dropped {
             Some(epoch) => FirstEpoch { epoch: epoch + 1, is_after_drop: true },

@@ -16,6 +16,7 @@ use crate::capture::datasets;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
+use crate::capture::heartbeat::Action;
 use crate::capture::heartbeat::HeartbeatLoop;
 use crate::capture::monitor::Monitor;
 use crate::capture::notifier::Notifier;
@@ -93,24 +94,27 @@ impl Session<'_> {
         // Whatever belongs to this session goes to the host that has answered.
         let source = self.settings.source.at(sql.host());
         let settings = CaptureSettings { source, ..self.settings.clone() };
-        Session { settings: &settings, ..*self }.run_with(sql)
+        self.status.set_source(&settings.source, self.runtime);
+        let result = Session { settings: &settings, ..*self }.run_with(&sql);
+        // Nothing of it may live on at the server, not even a query that was given up.
+        sql.close();
+        result
     }
 
-    fn run_with(&self, sql: Sql) -> Result<(), CaptureError> {
-        self.status.set_sql(Some(sql.clone()));
-        prepare::check_server(&sql, self.settings)?;
+    fn run_with(&self, sql: &Sql) -> Result<(), CaptureError> {
+        prepare::check_server(sql, self.settings)?;
         // Before anything is looked at: whoever owns the slot changes it and what is stored of it.
-        slot_owner::take(&sql, self.settings)?;
+        slot_owner::take(sql, self.settings)?;
         let mut connection = Connection::open(&self.settings.source, Purpose::Replication)?;
         let closer = connection.closer()?;
         // The server shuts down only when its walsenders are gone, and a walsender goes only when
         // its client has confirmed everything or has hung up: a dead sink must not hold it.
         sql.on_end(move |_| closer.shutdown());
-        let slot = slot::find_slot(&sql, &self.settings.slot)?;
+        let slot = slot::find_slot(sql, &self.settings.slot)?;
         if let Some(slot) = &slot {
             resume::check_kind(self.settings, slot)?;
             if slot.active {
-                return Err(slot_owner::slot_in_use(&sql, self.settings)?.into());
+                return Err(slot_owner::slot_in_use(sql, self.settings)?.into());
             }
         }
         // After the slot: whoever confirms stores before, so that what is stored is never behind.
@@ -123,18 +127,18 @@ impl Session<'_> {
         let over = matches!(start, Start::Over { .. });
         let has_history = state.as_ref().filter(|state| state.slot.complete && !over);
         if slot.is_some() && !over {
-            self.require_publication(&sql, state.is_some())?;
+            self.require_publication(sql, state.is_some())?;
         }
-        let captured = prepare::ensure_publication(&sql, self.settings, has_history, self.report)?;
+        let captured = prepare::ensure_publication(sql, self.settings, has_history, self.report)?;
         if let (Some(slot), Some(state), false) = (&slot, &mut state, over) {
             resume::check_publication(self.settings, &captured, slot, state)?;
             state.slot.order_options = resume::order_options(self.settings);
         }
-        self.tell_connected(&sql, &connection, &captured);
+        self.tell_connected(sql, &connection, &captured);
         let notifier = Notifier::new(self.settings, self.pipeline, self.stop)?;
         let reader = read::Reader {
             session: *self,
-            sql: &sql,
+            sql,
             captured: &captured,
             identity,
             notifier: &notifier,
@@ -146,7 +150,7 @@ impl Session<'_> {
         let known = (slot.is_some(), first_epoch);
         let from = reader.begin(start, &mut connection, known, &mut state)?;
         let Some(mut state) = state else { return Ok(()) };
-        let heartbeat = self.heartbeat(&sql)?;
+        let heartbeat = self.heartbeat()?;
         if let Some(heartbeat) = &heartbeat {
             heartbeat.beat(self.stop)?;
         }
@@ -157,8 +161,8 @@ impl Session<'_> {
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stop.wait(self.settings.snapshot.streaming_delay);
-        self.claim(&sql, &mut state, resume.lsn)?;
-        self.stream(connection, (&sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+        self.claim(sql, &mut state, resume.lsn)?;
+        self.stream(connection, (sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
     }
 
     /// Whether the server still has everything that was published. Positions in memory belong to a
@@ -252,11 +256,12 @@ impl Session<'_> {
     }
 
     /// Heartbeats, if they are asked for.
-    fn heartbeat<'a>(&'a self, sql: &'a Sql) -> Result<Option<HeartbeatLoop<'a>>, CaptureError> {
+    fn heartbeat(&self) -> Result<Option<HeartbeatLoop<'_>>, CaptureError> {
         let Some(heartbeat) = &self.settings.heartbeat else { return Ok(None) };
         let ready = self.pipeline.tables.heartbeats()?;
         let (prefix, publisher) = (&self.settings.prefix, &*self.pipeline.publisher);
-        Ok(Some(HeartbeatLoop { heartbeat, prefix, ready, publisher, sql }))
+        let action = Action::new(heartbeat, &self.settings.source, self.runtime);
+        Ok(Some(HeartbeatLoop { heartbeat, prefix, ready, publisher, action }))
     }
 
     /// A refusal before there is a slot leaves no publication of ours behind either.
@@ -436,6 +441,8 @@ impl Session<'_> {
                 settings: self.settings,
                 sql,
                 metrics: self.metrics,
+                health: self.health,
+                deliveries: &self.pipeline.deliveries,
                 ended: &ended,
                 published: captured.tables.iter().map(|(table, _)| table.oid).collect(),
             };
@@ -447,6 +454,9 @@ impl Session<'_> {
             if result.is_ok() {
                 self.drain(encoder);
             } else {
+                if let Err(error) = &result {
+                    self.health.set_ready("source", Err(error.to_string()));
+                }
                 // Nothing more is to be read; what is stored is still told to the server.
                 closer_after(&ended, &closer, result.as_ref().err());
             }

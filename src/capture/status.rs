@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::capture::deliveries::Deliveries;
+use crate::capture::postgres::SourceSettings;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::Slot;
@@ -14,12 +18,18 @@ use crate::time::UnixMicros;
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     shared: Arc<Mutex<Shared>>,
+    /// Asks for the slot, whatever becomes of the stream's session.
+    observer: Arc<tokio::sync::Mutex<Option<Sql>>>,
 }
+
+/// How long the observer's connection may take to answer before it is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 
 #[derive(Debug, Default)]
 struct Shared {
     slot: String,
-    sql: Option<Sql>,
+    /// The server that the last session was connected to.
+    source: Option<(SourceSettings, Handle)>,
     deliveries: Option<Arc<Deliveries>>,
     streaming: bool,
 }
@@ -41,9 +51,10 @@ impl Status {
         self.with(|shared| shared.slot.clone())
     }
 
-    /// Which connection answers questions; `None` while the source is away.
-    pub(super) fn set_sql(&self, sql: Option<Sql>) {
-        self.with(|shared| shared.sql = sql);
+    /// Which server answers questions: that of the last session. It is asked over a connection of
+    /// its own, which outlives the session.
+    pub(super) fn set_source(&self, source: &SourceSettings, runtime: &Handle) {
+        self.with(|shared| shared.source = Some((source.clone(), runtime.clone())));
     }
 
     /// Where acknowledgements are counted.
@@ -58,11 +69,38 @@ impl Status {
 
     /// The slot as the server shows it now, if it exists; `None` if the server cannot be asked.
     pub async fn ask_slot(&self) -> Option<Option<Slot>> {
-        let (sql, slot) = self.with(|shared| (shared.sql.clone(), shared.slot.clone()));
-        let sql = sql?;
+        let status = self.clone();
+        // In a task of its own: who asks may give up, and the connection stays for the next one.
+        tokio::spawn(async move { status.observe().await }).await.ok().flatten()
+    }
+
+    async fn observe(&self) -> Option<Option<Slot>> {
+        let mut observer = self.observer.lock().await;
+        let (slot, source) = self.with(|shared| (shared.slot.clone(), shared.source.clone()));
+        let (source, runtime) = source?;
+        let is_of_use = |sql: &Sql| sql.ended().is_none() && source.hosts.contains(sql.host());
+        if let Some(old) = observer.take_if(|sql| !is_of_use(sql)) {
+            old.close();
+        }
+        let sql = match observer.take() {
+            Some(sql) => sql,
+            None => {
+                let open = move || Sql::open(&source, &runtime);
+                tokio::task::spawn_blocking(open).await.ok()?.ok()?
+            }
+        };
         let query = slot::slot_query(sql.server_version());
-        let rows = sql.query_async(&query, &[&slot]).await.ok()?;
-        Some(rows.first().map(slot::slot_from_row))
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, sql.query_async(&query, &[&slot])).await;
+        match asked {
+            Ok(Ok(rows)) => {
+                *observer = Some(sql);
+                Some(rows.first().map(slot::slot_from_row))
+            }
+            _ => {
+                sql.close();
+                None
+            }
+        }
     }
 
     /// Age of the oldest commit that is not acknowledged, in seconds; 0 if there is none.

@@ -87,7 +87,6 @@ pub fn run(settings: CaptureSettings, process: &Process) -> Result<(), CaptureFa
     process.lineage.begun();
     let result = supervisor.run();
     process.lineage.end(result.as_ref().err().map(|failure| &*failure.error as _));
-    process.status.set_sql(None);
     result
 }
 
@@ -112,7 +111,6 @@ impl Supervisor<'_> {
         self.process.health.set_ready("source", Err("connecting".to_owned()));
         while !self.process.stop.is_requested() {
             let result = self.session(&mut pipeline);
-            self.process.status.set_sql(None);
             let Err(error) = result else { return Ok(()) };
             if self.process.stop.is_requested() {
                 tracing::debug!(%error, "ended while stopping");

@@ -11,6 +11,9 @@ use std::time::Instant;
 /// A loop that has not turned for so long is taken for dead.
 const LOOP_DEAD_AFTER: Duration = Duration::from_secs(30);
 
+/// A loop that has not turned for so long holds records up: loops that wait still turn.
+const LOOP_SLOW_AFTER: Duration = Duration::from_secs(8);
+
 /// Shared by all loops. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
@@ -23,6 +26,14 @@ struct Shared {
     phase: String,
     /// Why records do not flow, by the part that stops them.
     obstacles: BTreeMap<&'static str, String>,
+}
+
+impl Shared {
+    /// Loops that have not turned for so long.
+    fn slow(&self, after: Duration) -> impl Iterator<Item = (&'static str, &Instant)> {
+        let loops = self.loops.iter().map(|(name, turned)| (*name, turned));
+        loops.filter(move |(_, turned)| turned.elapsed() > after)
+    }
 }
 
 impl Health {
@@ -59,18 +70,23 @@ impl Health {
         };
     }
 
-    /// Reading or streaming, with the sink acknowledging; otherwise the reason.
+    /// Reading or streaming, with the sink acknowledging and every loop turning; or the reason.
     ///
     /// # Errors
     ///
     /// Why records do not flow.
     pub fn ready(&self) -> Result<String, String> {
         let shared = self.lock();
-        match shared.obstacles.values().next() {
-            None if shared.phase.is_empty() => Err("starting".to_owned()),
-            None => Ok(shared.phase.clone()),
-            Some(reason) => Err(reason.clone()),
+        if let Some(reason) = shared.obstacles.values().next() {
+            return Err(reason.clone());
         }
+        if let Some((name, turned)) = shared.slow(LOOP_SLOW_AFTER).next() {
+            return Err(format!("the {name} has not turned for {} s", turned.elapsed().as_secs()));
+        }
+        if shared.phase.is_empty() {
+            return Err("starting".to_owned());
+        }
+        Ok(shared.phase.clone())
     }
 
     /// Every loop turned lately; otherwise the names of those that did not.
@@ -80,12 +96,27 @@ impl Health {
     /// Which loops stand still.
     pub fn live(&self) -> Result<(), String> {
         let shared = self.lock();
-        let dead: Vec<&str> = shared
-            .loops
-            .iter()
-            .filter(|(_, turned)| turned.elapsed() > LOOP_DEAD_AFTER)
-            .map(|(name, _)| *name)
-            .collect();
+        let dead: Vec<&str> = shared.slow(LOOP_DEAD_AFTER).map(|(name, _)| name).collect();
         if dead.is_empty() { Ok(()) } else { Err(format!("no turn of: {}", dead.join(", "))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_whose_loop_stands_still_is_not_ready() {
+        let health = Health::default();
+        assert_eq!(health.ready(), Err("starting".to_owned()));
+        health.set_phase("streaming");
+        health.turn("encoder");
+        assert_eq!(health.ready(), Ok("streaming".to_owned()));
+        let before = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
+        health.lock().loops.insert("encoder", before);
+        assert_eq!(health.ready(), Err("the encoder has not turned for 9 s".to_owned()));
+        assert_eq!(health.live(), Ok(()), "it may turn again");
+        health.leave("encoder");
+        assert_eq!(health.ready(), Ok("streaming".to_owned()));
     }
 }

@@ -342,8 +342,21 @@ impl<'a> Encoder<'a> {
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), CaptureError> {
         // The catalog is asked even if it agreed before: a column that was dropped and added again
         // has its name and another number.
-        let mut found = catalog_query::tables_since(&self.around.sql, &[relation.id], &self.facts)?;
-        let found = found.remove(&relation.id);
+        let asked = catalog_query::tables_since(&self.around.sql, &[relation.id], &self.facts);
+        let found = match asked {
+            Ok(mut found) => found.remove(&relation.id),
+            // All other tables would wait, too. When the statement that holds the lock has changed
+            // the table, the server describes it again.
+            Err(error) if error.is_lock_timeout() => {
+                tracing::warn!(
+                    table = relation.name, %error,
+                    "the table is locked: it is taken for what the stream and the last look at the \
+                     catalog say of it"
+                );
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         let before = match &found {
             Some(found) => self.facts.insert(relation.id, found.clone()),
             None => self.facts.get(&relation.id).cloned(),

@@ -97,6 +97,11 @@ impl SourceError {
         }
     }
 
+    /// Somebody holds the lock of a table that the command is about.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, SourceError::Server { error, .. } if error.sqlstate == "55P03")
+    }
+
     /// The server's answer to a command, sorted by what it asks of us.
     ///
     /// Source: PostgreSQL 18, "PostgreSQL Error Codes".

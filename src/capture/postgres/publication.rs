@@ -208,7 +208,7 @@ pub fn create_command(
         Some(tables) => format!(" FOR TABLE {}", only(tables)),
     };
     format!(
-        "BEGIN; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = {via_root}); \
+        "BEGIN; SET LOCAL lock_timeout TO '5s'; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = {via_root}); \
          COMMENT ON PUBLICATION {name} IS {}; COMMIT",
         quote_literal(&format!("{MARK}{slot}")),
         name = quote_identifier(name),

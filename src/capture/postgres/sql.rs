@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 use tokio_postgres::Row;
@@ -26,6 +27,8 @@ pub struct Sql {
     client: Arc<Client>,
     runtime: Handle,
     ended: watch::Receiver<Option<Ended>>,
+    /// Drives the connection, and owns its socket.
+    task: AbortHandle,
     host: Host,
     server_version: i32,
 }
@@ -42,6 +45,15 @@ pub struct Ended {
 /// How long a query of ours may take before the server is taken for dead.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The server's own limits, below ours: a query that is given up here must not live on there, with
+/// its backend. Questions are about the catalog; one that waits for a table's lock would hold up
+/// the stream, and who waits for an exclusive lock holds up everybody else.
+const LIMITS: &str = "SET statement_timeout TO '55s'; SET lock_timeout TO '1s'";
+
+/// While a query runs the server looks so often whether we are there still. Not every system that
+/// PostgreSQL runs on can tell.
+const CHECK_CLIENT: &str = "SET client_connection_check_interval TO '10s'";
+
 impl Sql {
     /// Connects to the first host that answers and pins the session's settings.
     ///
@@ -49,7 +61,12 @@ impl Sql {
     ///
     /// As [`super::Connection::open`].
     pub fn open(settings: &SourceSettings, runtime: &Handle) -> Result<Self, SourceError> {
-        Self::hand_over(Connection::open(settings, Purpose::Sql)?, runtime)
+        let sql = Self::hand_over(Connection::open(settings, Purpose::Sql)?, runtime)?;
+        sql.execute(LIMITS)?;
+        if let Err(error) = sql.execute(CHECK_CLIENT) {
+            tracing::debug!(%error, "the server does not look after its clients");
+        }
+        Ok(sql)
     }
 
     fn hand_over(connection: Connection, runtime: &Handle) -> Result<Self, SourceError> {
@@ -64,7 +81,7 @@ impl Sql {
             config.connect_raw(stream, NoTls).await.map_err(|error| failed(describe(&error)))
         })?;
         let (sender, ended) = watch::channel(None);
-        runtime.spawn(async move {
+        let driver = runtime.spawn(async move {
             let ended = match connection.await {
                 Ok(()) => Ended { shutdown: false, reason: "closed".to_owned() },
                 Err(error) => Ended {
@@ -76,8 +93,13 @@ impl Sql {
             };
             sender.send_replace(Some(ended));
         });
-        let client = Arc::new(client);
-        Ok(Sql { client, runtime: runtime.clone(), ended, host, server_version })
+        let (client, task) = (Arc::new(client), driver.abort_handle());
+        Ok(Sql { client, runtime: runtime.clone(), ended, task, host, server_version })
+    }
+
+    /// Ends the connection, whatever it is doing and whoever holds it: its socket is closed.
+    pub fn close(&self) {
+        self.task.abort();
     }
 
     /// The host that answered.
@@ -143,7 +165,7 @@ impl Sql {
         })
     }
 
-    /// Runs commands that give no rows, without a limit of time.
+    /// Runs commands that give no rows; only the server limits their time.
     ///
     /// # Errors
     ///

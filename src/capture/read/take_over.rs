@@ -1,5 +1,5 @@
-//! A slot that no state of ours knows: prepared by an administrator, left by a Debezium connector, or
-//! ours and its state is lost.
+//! A slot that no state of ours knows: prepared by an administrator, left by a Debezium connector,
+//! or ours and its state is lost.
 
 use crate::capture::CaptureError;
 use crate::capture::postgres::SourceError;
@@ -77,12 +77,13 @@ impl Reader<'_> {
         }
         SourceError::configuration(
             format!(
-                "slot \"{slot}\" exists and topic {topic} holds records, but {state} says nothing of \
-                 them: the slot was made by somebody else, or what was stored there is lost"
+                "slot \"{slot}\" exists and topic {topic} holds records, but {state} says nothing \
+                 of them: the slot was made by somebody else, or what was stored there is lost"
             ),
-            "if the slot is a Debezium connector's, its offset is in connect-offsets: leave the slot \
-             to it and use another one (--slot) with another topic.prefix, or take it over for good \
-             from its own position with snapshot.mode=no_data; if the state is lost, restore it",
+            "if the slot is a Debezium connector's, its offset is in connect-offsets: leave the \
+             slot to it and use another one (--slot) with another topic.prefix, or take it over \
+             for good from its own position with snapshot.mode=no_data; if the state is lost, \
+             restore it",
         )
     }
 }
