@@ -23,6 +23,8 @@ mod run;
 mod failover;
 #[path = "faults/owner.rs"]
 mod owner;
+#[path = "faults/state_topic.rs"]
+mod state_topic;
 #[path = "faults/sessions.rs"]
 mod sessions;
 

@@ -3,7 +3,7 @@
 mod compacted;
 mod log_ids;
 
-pub use compacted::read_compacted;
+pub use compacted::CompactedTopic;
 pub use compacted::topic_exists;
 pub use log_ids::leader_epoch;
 pub use log_ids::log_ids;

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::apply::applier::Schemas;
 use crate::apply::applier::WholeRead;
 use crate::apply::error::ApplyError;
+use crate::kafka::CompactedTopic;
 use crate::kafka::KafkaSettings;
-use crate::kafka::read_compacted;
 use crate::kafka::topic_exists;
 use crate::table::TableName;
 
@@ -36,16 +36,24 @@ struct TableState {
     end_offsets: BTreeMap<i32, i64>,
 }
 
-/// Entries read from the topic, again whenever one is wanted that is not known.
+/// Entries read from the topic, as far as they have been added since, whenever one is wanted that is
+/// not known.
 pub struct TopicSchemas {
     kafka: KafkaSettings,
     entries: HashMap<(String, String), Vec<u8>>,
+    /// What has been read of each topic.
+    topics: HashMap<String, CompactedTopic>,
 }
 
 impl TopicSchemas {
     /// Nothing is read yet.
     pub fn new(kafka: KafkaSettings) -> Self {
-        TopicSchemas { kafka, entries: HashMap::new() }
+        TopicSchemas { kafka, entries: HashMap::new(), topics: HashMap::new() }
+    }
+
+    fn topic(&mut self, name: &str) -> &mut CompactedTopic {
+        let new = || CompactedTopic::new(self.kafka.clone(), name.to_owned());
+        self.topics.entry(name.to_owned()).or_insert_with(new)
     }
 }
 
@@ -56,12 +64,14 @@ impl Schemas for TopicSchemas {
             return Ok(Some(entry.clone()));
         }
         let topic = format!("{prefix}.__schemas");
-        for (key, value) in read_compacted(&self.kafka, &topic)? {
-            let key: serde_json::Value = serde_json::from_slice(&key).unwrap_or_default();
+        let mut entries = Vec::new();
+        for (key, value) in self.topic(&topic).read()? {
+            let key: serde_json::Value = serde_json::from_slice(key).unwrap_or_default();
             if let Some(known) = key.get("fingerprint").and_then(serde_json::Value::as_str) {
-                self.entries.insert((prefix.to_owned(), known.to_owned()), value);
+                entries.push(((prefix.to_owned(), known.to_owned()), value.clone()));
             }
         }
+        self.entries.extend(entries);
         Ok(self.entries.get(&wanted).cloned())
     }
 
@@ -71,7 +81,7 @@ impl Schemas for TopicSchemas {
         if !topic_exists(&self.kafka, &topic)? {
             return Ok(Vec::new());
         }
-        let states = read_compacted(&self.kafka, &topic)?;
+        let states = self.topic(&topic).read()?;
         let source = |value: &Vec<u8>| {
             let state: serde_json::Value = serde_json::from_slice(value).ok()?;
             let text = |name: &str| Some(state.get(name)?.as_str()?.to_owned());
@@ -85,7 +95,7 @@ impl Schemas for TopicSchemas {
         if !topic_exists(&self.kafka, &topic)? {
             return Ok(Vec::new());
         }
-        let states = read_compacted(&self.kafka, &topic)?;
+        let states = self.topic(&topic).read()?;
         let read = |(key, value): (&Vec<u8>, &Vec<u8>)| {
             let key: StateKey = serde_json::from_slice(key).ok()?;
             let state: TableState = serde_json::from_slice(value).ok()?;

@@ -40,6 +40,7 @@ use crate::capture::publisher::librdkafka::Producer;
 use crate::capture::publisher::librdkafka::Refused;
 use crate::capture::publisher::librdkafka::Topic;
 use crate::capture::publisher::librdkafka::code;
+use crate::capture::publisher::own_topics;
 use crate::capture::publisher::settings::PublisherSettings;
 use crate::kafka;
 use crate::kafka::KafkaFailure;
@@ -248,7 +249,9 @@ impl KafkaPublisher {
                 let replication = TopicReplication::Fixed(creation.replication_factor);
                 let mut new = NewTopic::new(&topic.name, partitions, replication);
                 if topic.compacted {
-                    new = new.set("cleanup.policy", "compact");
+                    for (name, value) in own_topics::SETTINGS {
+                        new = new.set(name, value);
+                    }
                 } else {
                     for (name, value) in &creation.config {
                         new = new.set(name, value);

@@ -11,6 +11,17 @@ use crate::capture::publisher::kafka::ADMIN_TIMEOUT;
 use crate::capture::publisher::kafka::KafkaPublisher;
 use crate::capture::publisher::kafka::sorted;
 
+/// What a compacted topic of ours is created with. Positions are stored up to ten times a second
+/// under one key: only segments that are closed are compacted, and the topic is read at a start.
+pub(super) const SETTINGS: [(&str, &str); 3] =
+    [(POLICY, COMPACT), (SEGMENT, "16777216"), ("min.cleanable.dirty.ratio", "0.1")];
+
+/// Bytes of a segment.
+const SEGMENT: &str = "segment.bytes";
+
+/// A segment that is larger takes a start longer than anybody expects.
+const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
 /// What a compacted topic of ours must say, and nothing beside it.
 const POLICY: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
@@ -34,7 +45,10 @@ impl KafkaPublisher {
             .map_err(|error| sorted(&self.settings.kafka, "asking for topics' settings", &error))?;
         for (topic, described) in topics.iter().zip(described) {
             match described {
-                Ok(resource) => self.check_policy(&topic.name, &resource)?,
+                Ok(resource) => {
+                    self.check_policy(&topic.name, &resource)?;
+                    self.warn_of_segments(&topic.name, &resource);
+                }
                 Err(code) => tracing::warn!(
                     topic = topic.name, %code,
                     "the topic's settings cannot be seen; it has to have cleanup.policy=compact"
@@ -62,6 +76,22 @@ impl KafkaPublisher {
                    created as it has to be"
                 .to_owned(),
         })
+    }
+
+    fn warn_of_segments(&self, topic: &str, resource: &ConfigResource) {
+        let entry = resource.entries.iter().find(|entry| entry.name == SEGMENT);
+        let bytes = entry.and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok());
+        if bytes.is_some_and(|bytes| bytes > SEGMENT_BYTES_MAX) {
+            tracing::warn!(
+                topic,
+                segment_bytes = bytes,
+                "the topic has large segments, which are read at each start before they are \
+                 compacted; run: kafka-configs.sh --bootstrap-server {} --alter --entity-type topics \
+                 --entity-name {topic} --add-config segment.bytes=16777216,\
+                 min.cleanable.dirty.ratio=0.1",
+                self.settings.kafka.brokers
+            );
+        }
     }
 
     fn check_policy(&self, topic: &str, resource: &ConfigResource) -> Result<(), PublishError> {

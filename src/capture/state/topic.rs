@@ -1,6 +1,8 @@
 //! State in the compacted topic `PREFIX.__state`.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -19,14 +21,15 @@ use crate::capture::state::StateStore;
 use crate::capture::state::Stored;
 use crate::capture::state::TableState;
 use crate::capture::state::unreadable;
+use crate::kafka::CompactedTopic;
 use crate::kafka::KafkaSettings;
-use crate::kafka::read_compacted;
 use crate::table::TableName;
 
 /// State in a topic.
 pub struct TopicStore {
-    kafka: KafkaSettings,
     topic: String,
+    /// What of it has been read.
+    read: Mutex<CompactedTopic>,
     slot: String,
     publisher: Arc<dyn Publisher>,
     route: RouteId,
@@ -58,7 +61,8 @@ impl TopicStore {
         publisher.prepare(&[spec])?;
         let route =
             publisher.route(Route { topic: topic.clone(), internal: true, ..Route::default() })?;
-        Ok(TopicStore { kafka, topic, slot, publisher, route })
+        let read = Mutex::new(CompactedTopic::new(kafka, topic.clone()));
+        Ok(TopicStore { topic, read, slot, publisher, route })
     }
 
     fn key(&self, table: Option<&TableName>) -> Key {
@@ -98,18 +102,19 @@ impl StateStore for TopicStore {
     fn load(&self) -> Result<Option<State>, PublishError> {
         let mut slot = None;
         let mut tables = std::collections::BTreeMap::new();
-        for (key, value) in read_compacted(&self.kafka, &self.topic)? {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, value) in read.read()? {
             let failed = |error: serde_json::Error| unreadable(&self.topic, &error.to_string());
-            let key: Key = serde_json::from_slice(&key).map_err(failed)?;
+            let key: Key = serde_json::from_slice(key).map_err(failed)?;
             if key.slot != self.slot {
                 continue;
             }
             match (key.schema, key.table) {
                 (Some(schema), Some(table)) => {
-                    let state: TableState = serde_json::from_slice(&value).map_err(failed)?;
+                    let state: TableState = serde_json::from_slice(value).map_err(failed)?;
                     tables.insert(TableName::new(schema, table), state);
                 }
-                _ => slot = Some(serde_json::from_slice::<SlotState>(&value).map_err(failed)?),
+                _ => slot = Some(serde_json::from_slice::<SlotState>(value).map_err(failed)?),
             }
         }
         Ok(slot.map(|slot| State { slot, tables }))
