@@ -16,4 +16,11 @@ COPY --from=build /build/target/servers/duckdb/libduckdb.so /usr/local/lib/cdc-a
 USER cdc-agent
 WORKDIR /var/lib/cdc-agent
 EXPOSE 8383 8384
+# cdc-agent's own port, or cdc-sink's where the image runs that.
+HEALTHCHECK --interval=10s --start-period=30s CMD bash -c '\
+    for port in 8383 8384; do \
+        { exec 3<>/dev/tcp/127.0.0.1/$port; } 2>/dev/null || continue; \
+        printf "GET /health/live HTTP/1.0\r\n\r\n" >&3; \
+        read -r _ status _ <&3; [ "$status" = 200 ] && exit 0; \
+    done; exit 1'
 ENTRYPOINT ["cdc-agent"]

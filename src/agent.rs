@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use axum::Router;
 use ring::rand::SecureRandom;
 use ring::rand::SystemRandom;
 use tokio::runtime::Handle;
@@ -93,7 +92,7 @@ fn lineage(config: &mut AgentConfig) -> Result<Lineage, Failure> {
 #[derive(Clone)]
 pub struct Shown {
     metrics: SinkMetrics,
-    routes: Router,
+    more: http::More,
 }
 
 /// Puts the warehouse that was asked for in the place of the capture's destination.
@@ -108,8 +107,8 @@ pub fn place(config: &mut AgentConfig, runtime: &Handle) -> Option<Shown> {
         metrics: SinkMetrics::default(),
         tables: Arc::new(Mutex::new(TablesShown::default())),
     };
-    let routes = sink::tables_route(&direct.tables).merge(opener.routes());
-    let shown = Shown { metrics: direct.metrics.clone(), routes };
+    let more = sink::more(&direct.tables, &opener);
+    let shown = Shown { metrics: direct.metrics.clone(), more };
     config.capture.destination = Destination::Elsewhere(Arc::new(direct));
     Some(shown)
 }
@@ -125,7 +124,7 @@ fn start_http(
         Box::pin(async move { slot_metrics(&status).await })
     });
     let metrics = process.metrics.clone();
-    let routes = warehouse.as_ref().map(|shown| shown.routes.clone()).unwrap_or_default();
+    let more = warehouse.as_ref().map(|shown| shown.more.clone()).unwrap_or_default();
     let counted: http::CountedMetrics = Arc::new(move |out| {
         metrics.write(out);
         if let Some(warehouse) = &warehouse {
@@ -138,8 +137,7 @@ fn start_http(
         labels: config.labels.clone(),
         health: process.health.clone(),
     };
-    let address = (config.process.http, config.process.http_asked);
-    service::start_http(&process.runtime, address, shown, routes)
+    service::start_http(&process.runtime, &config.process.http, shown, more)
 }
 
 /// How the slot looks now, in Prometheus' text format. While the source cannot be asked, or there

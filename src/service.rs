@@ -1,9 +1,7 @@
 //! What both programs do around their work: threads, signals, the HTTP port, systemd.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
@@ -13,7 +11,10 @@ use crate::error::Failure;
 use crate::error::Status;
 use crate::stop::Stop;
 use crate::telemetry::Health;
+use crate::telemetry::hosts::Hosts;
 use crate::telemetry::http;
+use crate::telemetry::http::More;
+use crate::telemetry::http::Port;
 use crate::telemetry::http::Shown;
 
 /// How often systemd is told what the process is doing.
@@ -72,16 +73,11 @@ pub fn listen_for_signals(runtime: &Handle, stop: &Stop, shutdown: Duration) {
 /// # Errors
 ///
 /// The port cannot be used.
-pub fn start_http(
-    runtime: &Handle,
-    (address, asked): (Option<SocketAddr>, bool),
-    shown: Shown,
-    more: Router,
-) -> Result<(), Failure> {
-    let Some(address) = address else { return Ok(()) };
+pub fn start_http(runtime: &Handle, port: &Port, shown: Shown, more: More) -> Result<(), Failure> {
+    let Some(address) = port.address else { return Ok(()) };
     let listener = match runtime.block_on(http::bind(address)) {
         Ok(listener) => listener,
-        Err(error) if asked => {
+        Err(error) if port.asked => {
             return Err(Failure::new(
                 Status::Config,
                 format!("HTTP port {address} cannot be used: {error}"),
@@ -98,7 +94,8 @@ pub fn start_http(
         }
     };
     tracing::info!(%address, "metrics and health");
-    runtime.spawn(http::serve(listener, shown, more));
+    let hosts = Hosts::new(address, &port.hosts);
+    runtime.spawn(http::serve(listener, hosts, shown, more));
     Ok(())
 }
 

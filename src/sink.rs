@@ -9,13 +9,19 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use axum::routing::any;
 use axum::routing::get;
 use axum::routing::post;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::apply;
 use crate::apply::Job;
@@ -31,6 +37,7 @@ use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb;
 use crate::apply::warehouse::duckdb::DuckDb;
+use crate::apply::warehouse::duckdb::Form;
 use crate::apply::warehouse::duckdb::ReadError;
 use crate::apply::warehouse::duckdb::Reader;
 use crate::apply::warehouse::postgres::Connect;
@@ -48,6 +55,8 @@ use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Labels;
 use crate::telemetry::SinkMetrics;
+use crate::telemetry::http;
+use crate::telemetry::http::More;
 use crate::telemetry::http::Shown;
 
 /// Runs the companion until it is asked to stop, or, with `once`, has caught up.
@@ -74,9 +83,8 @@ pub fn run(raw: RawConfig, once: bool) -> Result<(), Failure> {
         labels: Labels::default(),
         health: process.health.clone(),
     };
-    let address = (config.process.http, config.process.http_asked);
-    let routes = tables_route(&process.tables).merge(opener.routes());
-    service::start_http(runtime.handle(), address, shown, routes)?;
+    let more = more(&process.tables, &opener);
+    service::start_http(runtime.handle(), &config.process.http, shown, more)?;
     service::tell_systemd(runtime.handle(), &process.health, &process.stop);
     let Some(consumer) = config.consumer else { return Ok(()) };
     tracing::info!(
@@ -120,8 +128,18 @@ pub fn replay(raw: RawConfig) -> Result<replay::Replayed, Failure> {
     Ok(replay::replay(warehouse, schemas, config.apply)?)
 }
 
-/// `/v1/tables`.
-pub fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
+/// What the HTTP port shows of a warehouse.
+pub fn more(tables: &Arc<Mutex<TablesShown>>, opener: &Opener) -> More {
+    More {
+        routes: tables_route(tables).merge(opener.routes()),
+        listed: vec![
+            ("/v1/tables", "tables of the warehouse, and what was applied to them"),
+            ("/v1/query", "POST one SELECT, SHOW or EXPLAIN: the rows of a DuckDB file"),
+        ],
+    }
+}
+
+fn tables_route(tables: &Arc<Mutex<TablesShown>>) -> Router {
     let tables = Arc::clone(tables);
     Router::new().route(
         "/v1/tables",
@@ -183,13 +201,21 @@ impl Opener {
         }
     }
 
-    /// What the HTTP port shows of the warehouse: `POST /v1/query` takes one SELECT and answers
-    /// with its rows, since nobody else can open the file of a DuckDB that is being written.
-    pub fn routes(&self) -> Router {
+    /// `POST /v1/query` takes one statement that reads and answers with its rows, since nobody else
+    /// can open the file of a DuckDB that is being written.
+    fn routes(&self) -> Router {
         if !matches!(self.config.place, WarehousePlace::DuckDb(_)) {
-            return Router::new();
+            let elsewhere = || async {
+                let reason = "the warehouse is a PostgreSQL: ask it itself";
+                http::refuse(StatusCode::NOT_FOUND, reason)
+            };
+            return Router::new().route("/v1/query", any(elsewhere));
         }
-        Router::new().route("/v1/query", post(query).with_state(Arc::clone(&self.reader)))
+        let asked = Queries {
+            reader: Arc::clone(&self.reader),
+            at_once: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
+        };
+        Router::new().route("/v1/query", post(query).with_state(asked))
     }
 }
 
@@ -197,26 +223,60 @@ impl Opener {
 const QUERY_ROWS_MAX: usize = 100_000;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn query(State(reader): State<SharedReader>, sql: String) -> Response {
-    let reader = reader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+/// A function of DuckDB's that looks at no clock is not waited for longer than this beyond it.
+const QUERY_GRACE: Duration = Duration::from_secs(2);
+
+/// Queries that run at once; they share memory and threads with what is applied.
+const QUERIES_AT_ONCE: usize = 8;
+
+/// What answers queries.
+#[derive(Clone)]
+struct Queries {
+    reader: SharedReader,
+    at_once: Arc<Semaphore>,
+}
+
+async fn query(State(queries): State<Queries>, headers: HeaderMap, sql: String) -> Response {
+    let reader = queries.reader.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(reader) = reader else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the file is not open yet\n").into_response();
+        return http::refuse(StatusCode::SERVICE_UNAVAILABLE, "the file is not open yet");
     };
-    let asked =
-        tokio::task::spawn_blocking(move || reader.select(&sql, QUERY_ROWS_MAX, QUERY_TIMEOUT));
-    match asked.await {
-        Ok(Ok(answer)) => ([(CONTENT_TYPE, "application/json")], answer.json).into_response(),
-        Ok(Err(error)) => {
+    let Ok(turn) = queries.at_once.try_acquire_owned() else {
+        let reason = format!("{QUERIES_AT_ONCE} queries are running already: ask again later");
+        return http::refuse(StatusCode::SERVICE_UNAVAILABLE, reason);
+    };
+    let accepted = headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let form = if accepted.starts_with(b"text/csv") { Form::Csv } else { Form::Json };
+    let asked = tokio::task::spawn_blocking(move || {
+        // It is taken until the query has ended, whoever still waits for it.
+        let _turn = turn;
+        reader.select(&sql, (QUERY_ROWS_MAX, form), QUERY_TIMEOUT)
+    });
+    match tokio::time::timeout(QUERY_TIMEOUT + QUERY_GRACE, asked).await {
+        Ok(Ok(Ok(answer))) => {
+            let content = match form {
+                Form::Json => "application/json",
+                Form::Csv => "text/csv; charset=utf-8; header=present",
+            };
+            let truncated = if answer.truncated { "true" } else { "false" };
+            let headers = [(CONTENT_TYPE, content), (TRUNCATED, truncated)];
+            (headers, answer.text).into_response()
+        }
+        Ok(Ok(Err(error))) => {
             let status = match error {
                 ReadError::Refused(_) => StatusCode::BAD_REQUEST,
                 ReadError::Timeout => StatusCode::REQUEST_TIMEOUT,
                 ReadError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
-            (status, format!("{error}\n")).into_response()
+            http::refuse(status, error.to_string())
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(Err(_)) => http::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the query has failed"),
+        Err(_) => http::refuse(StatusCode::REQUEST_TIMEOUT, ReadError::Timeout.to_string()),
     }
 }
+
+/// Whether there were more rows: what a CSV cannot say itself.
+const TRUNCATED: HeaderName = HeaderName::from_static("cdc-truncated");
 
 fn refused(error: SourceError) -> WarehouseError {
     let hint = error.hint().unwrap_or_default().to_owned();

@@ -16,6 +16,9 @@
 mod run;
 mod sink;
 
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -183,5 +186,73 @@ fn a_change_of_a_table_that_is_being_read_does_not_keep_other_readers_waiting() 
     wait_until(SOON, "the new column", || play.store.one(has_column).as_deref() == Some("1"));
     wait_until(SOON, "its value", || play.store.one(columns).as_deref() == Some("y"));
     wait_well(&mut sink);
+    sink.stop();
+}
+
+/// Sends a request as it stands and gives the whole answer.
+fn raw(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn post(port: u16, headers: &str, sql: &str) -> String {
+    let length = sql.len();
+    raw(
+        port,
+        &format!(
+            "POST /v1/query HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: \
+             {length}\r\n\r\n{sql}"
+        ),
+    )
+}
+
+#[test]
+fn the_port_of_a_live_file_cannot_be_used_against_its_owner() {
+    let play = Play::new("live_file", Kind::DuckDb, 1);
+    let mut sink = Sink::start(play.options.clone());
+    play.send(&made(0..2));
+    wait_until(SOON, "two rows", || sink.metric("cdc_sink_batches_total") >= Some(1.0));
+    let port = sink.port();
+    let local = "Host: localhost\r\n";
+    let ask = |sql: &str| post(port, local, sql);
+    let rows = ask("SELECT count(*) FROM made.items");
+    assert!(rows.starts_with("HTTP/1.1 200") && rows.contains("[[2]]"), "{rows}");
+
+    for headers in [
+        "Host: evil.example\r\n",
+        "Host: evil.example:8384\r\nOrigin: http://evil.example:8384\r\n",
+        "Host: localhost\r\nOrigin: http://evil.example\r\nContent-Type: text/plain\r\n",
+        "Host: localhost\r\nOrigin: null\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        let answer = post(port, headers, "SELECT * FROM made.items");
+        assert!(answer.starts_with("HTTP/1.1 403"), "{headers}: {answer}");
+        assert!(!answer.contains("rows"), "{answer}");
+    }
+    let metrics =
+        raw(port, "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert!(metrics.starts_with("HTTP/1.1 403") && !metrics.contains("cdc_sink"), "{metrics}");
+
+    let log = "SELECT * FROM enable_logging(storage := 'file', storage_path := '/nowhere')";
+    let refused = ask(log);
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    assert!(refused.contains(r#"{"error":"enable_logging() is not answered here"#), "{refused}");
+    assert!(ask("SELECT 1").contains("[[1]]"), "and nobody after it has to pay");
+    let csv =
+        post(port, "Host: localhost\r\nAccept: text/csv\r\n", "SELECT id FROM items ORDER BY 1");
+    assert!(csv.contains("text/csv") && csv.ends_with("id\r\n0\r\n1\r\n"), "{csv}");
+
+    let get =
+        |path: &str| raw(port, &format!("GET {path} HTTP/1.1\r\n{local}Connection: close\r\n\r\n"));
+    let index = get("/");
+    assert!(index.starts_with("HTTP/1.1 200") && index.contains("/v1/tables"), "{index}");
+    let nothing = get("/healthz");
+    assert!(nothing.starts_with("HTTP/1.1 404") && nothing.contains("error"), "{nothing}");
+    let method = get("/v1/query");
+    assert!(method.starts_with("HTTP/1.1 405") && method.contains("POST"), "{method}");
+    sink.assert_running();
     sink.stop();
 }

@@ -1,6 +1,5 @@
 //! The agent's settings, composed from every stage's.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +38,7 @@ use crate::config::sink::producers;
 use crate::config::warehouse_config;
 use crate::lineage::LineageSettings;
 use crate::telemetry::Labels;
+use crate::telemetry::http::Port;
 use crate::telemetry::log::LogFormat;
 
 /// What the agent's process is asked to do.
@@ -59,10 +59,8 @@ pub struct AgentConfig {
 /// What surrounds the capture.
 #[derive(Clone, Debug)]
 pub struct ProcessSettings {
-    /// Where `/metrics` and `/health` answer; `None`: nowhere.
-    pub http: Option<SocketAddr>,
-    /// The address was asked for: a port that is taken is an error.
-    pub http_asked: bool,
+    /// Where `/metrics` and `/health` answer.
+    pub http: Port,
     /// Form of the log.
     pub log_format: LogFormat,
     /// Level or filter of the log.
@@ -87,8 +85,15 @@ impl ProcessSettings {
         };
         let json = raw.text("log.format") == "json";
         ProcessSettings {
-            http,
-            http_asked: raw.given("http").is_some(),
+            http: Port {
+                address: http,
+                asked: raw.given("http").is_some(),
+                hosts: (raw.text("http.hosts").split(','))
+                    .map(str::trim)
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            },
             log_format: if json { LogFormat::Json } else { LogFormat::Text },
             log_level: raw.text("log.level").to_owned(),
         }

@@ -1,6 +1,7 @@
 //! What the process tells: metrics, log, health, and the HTTP port that shows them.
 
 pub mod health;
+pub mod hosts;
 pub mod http;
 mod labels;
 pub mod log;

@@ -15,6 +15,7 @@ use cdc_agent::apply::warehouse::Claim;
 use cdc_agent::apply::warehouse::Warehouse;
 use cdc_agent::apply::warehouse::WarehouseError;
 use cdc_agent::apply::warehouse::duckdb::DuckDb;
+use cdc_agent::apply::warehouse::duckdb::Form;
 use cdc_agent::apply::warehouse::duckdb::Settings;
 
 use cdc_agent::position::Position;
@@ -62,9 +63,12 @@ fn a_file_that_another_process_holds_is_refused_and_outlives_its_kill() {
     child.wait().unwrap();
     let mut warehouse = DuckDb::open(Settings::new(&path)).unwrap();
     assert_eq!(warehouse.tables().unwrap().len(), 1);
-    let answer =
-        warehouse.query().select("SELECT id FROM shop.t1", 9, std::time::Duration::from_secs(60));
-    assert!(answer.unwrap().json.contains("[[1]]"));
+    let answer = warehouse.query().select(
+        "SELECT id FROM shop.t1",
+        (9, Form::Json),
+        std::time::Duration::from_secs(60),
+    );
+    assert!(answer.unwrap().text.contains("[[1]]"));
 }
 
 #[test]

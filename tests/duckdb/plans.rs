@@ -20,6 +20,7 @@ use cdc_agent::apply::warehouse::StoredRow;
 use cdc_agent::apply::warehouse::Warehouse;
 use cdc_agent::apply::warehouse::WarehouseError;
 use cdc_agent::apply::warehouse::duckdb::DuckDb;
+use cdc_agent::apply::warehouse::duckdb::Form;
 use cdc_agent::apply::warehouse::duckdb::Settings;
 use cdc_agent::lsn::Lsn;
 use cdc_agent::position::Position;
@@ -64,8 +65,12 @@ impl File {
 
     /// Rows of a query, as JSON.
     pub(crate) fn ask(&self, query: &str) -> String {
-        let answer = self.warehouse.query().select(query, 10_000, Duration::from_secs(60)).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+        let answer = self
+            .warehouse
+            .query()
+            .select(query, (10_000, Form::Json), Duration::from_secs(60))
+            .unwrap();
+        let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
         json["rows"].to_string()
     }
 

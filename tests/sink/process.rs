@@ -193,6 +193,11 @@ impl Sink {
         Some((answer.status, answer.body))
     }
 
+    /// The port that it answers at.
+    pub(crate) fn port(&self) -> u16 {
+        self.program.port()
+    }
+
     /// Status of `/health/live`; `None` if nobody answers.
     pub(crate) fn live(&self) -> Option<u16> {
         Some(self.program.get("/health/live").ok()?.status)

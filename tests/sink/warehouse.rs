@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cdc_agent::apply::warehouse::duckdb::DuckDb;
+use cdc_agent::apply::warehouse::duckdb::Form;
 use cdc_agent::apply::warehouse::duckdb::Settings;
 use cdc_testkit::process;
 use cdc_testkit::servers::postgres::Postgres;
@@ -110,9 +111,10 @@ impl Store {
     #[track_caller]
     fn duckdb_rows(&self, sql: &str) -> Vec<Row> {
         let warehouse = DuckDb::open(Settings::new(self.path())).expect("it opens");
-        let answer = warehouse.query().select(sql, 10_000_000, Duration::from_secs(120));
+        let answer =
+            warehouse.query().select(sql, (10_000_000, Form::Json), Duration::from_secs(120));
         let answer = answer.unwrap_or_else(|error| panic!("{error}: {sql}"));
-        let json: serde_json::Value = serde_json::from_str(&answer.json).expect("it is JSON");
+        let json: serde_json::Value = serde_json::from_str(&answer.text).expect("it is JSON");
         assert_eq!(json["truncated"], false, "{sql}");
         let text = |value: &serde_json::Value| match value {
             serde_json::Value::Null => None,

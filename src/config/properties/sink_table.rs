@@ -134,6 +134,12 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "127.0.0.1:8384",
                 "Address of /metrics, /health and /v1; none turns it off.",
             ),
+            property(
+                "http.hosts",
+                Text,
+                "",
+                "Names that the HTTP port is asked by beside its address and localhost.",
+            ),
             property("log.format", Choice(&["text", "json"]), "text", "Form of the log."),
             property(
                 "log.level",

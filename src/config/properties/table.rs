@@ -1161,6 +1161,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "Address of /metrics and /health; none turns it off.",
             ),
             property(
+                "http.hosts",
+                Text,
+                "",
+                Ours,
+                "Names that the HTTP port is asked by beside its address and localhost.",
+            ),
+            property(
                 "custom.metric.tags",
                 Text,
                 "",

@@ -16,6 +16,7 @@ mod appender;
 mod connection;
 mod counts;
 mod error;
+mod guard;
 mod layout;
 mod library;
 mod load;
@@ -30,6 +31,7 @@ mod stored_type;
 mod table_change;
 
 pub use reader::Answer;
+pub use reader::Form;
 pub use reader::ReadError;
 pub use reader::Reader;
 pub use settings::Settings;
@@ -150,6 +152,7 @@ impl DuckDb {
              SET GLOBAL autoinstall_known_extensions = false;\n\
              SET GLOBAL autoload_known_extensions = false;\n\
              SET GLOBAL enable_external_access = false;\n\
+             SET GLOBAL lock_configuration = true;\n\
              USE {}",
             sql::literal(memory_limit),
             sql::CATALOG
