@@ -79,7 +79,10 @@ impl ChunkQueue {
     /// Gives a chunk's bytes free.
     pub(super) fn recycle(&self, chunk: Chunk) {
         self.bytes.fetch_sub(chunk.capacity(), Ordering::AcqRel);
-        self.spare_sender.try_send(chunk.into_buffer()).ok();
+        if let Some(buffer) = chunk.into_buffer() {
+            // No room: there are enough.
+            self.spare_sender.try_send(buffer).ok();
+        }
     }
 
     /// Bytes held.

@@ -273,6 +273,7 @@ impl<'a> Encoder<'a> {
         let batch = Batch { bytes: &self.output.bytes, records: &self.records };
         let sent = self.around.publisher.send(batch, &|| self.around.go_on());
         self.output.bytes.clear();
+        self.output.bytes.shrink_to(BATCH_BYTES * 2);
         self.records.clear();
         Ok(sent?)
     }

@@ -86,9 +86,10 @@ impl Chunk {
         self.bytes.len()
     }
 
-    /// The buffer, to be read into again.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+    /// The buffer, to be read into again; none if it has grown for a large frame, whose memory is
+    /// given back.
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        Some(self.bytes).filter(|bytes| bytes.len() <= CHUNK_BYTES * 2)
     }
 }
 

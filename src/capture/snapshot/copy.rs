@@ -6,6 +6,9 @@ use crate::capture::change::Row;
 use crate::capture::pgoutput::TupleValue;
 use crate::capture::value::ValueError;
 
+/// Memory that a row leaves to the next one.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// One row, taken apart. The same value is filled again for the next row.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CopyRow {
@@ -22,6 +25,7 @@ impl CopyRow {
     /// It ends in a backslash, which the server never writes.
     pub(super) fn parse(&mut self, line: &[u8]) -> Result<(), ValueError> {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
         self.columns.clear();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         for field in line.split(|byte| *byte == b'\t') {

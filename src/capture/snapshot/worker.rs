@@ -160,6 +160,7 @@ impl<'a> Sender<'a> {
         });
         drop(next);
         self.output.bytes.clear();
+        self.output.bytes.shrink_to(BATCH_BYTES * 2);
         self.records.clear();
         Ok(sent?)
     }
