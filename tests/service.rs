@@ -19,10 +19,31 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
 use std::os::unix::net::UnixDatagram;
+use std::process::Child;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use cdc_agent::capture::publisher::Batch;
+use cdc_agent::capture::publisher::KafkaPublisher;
+use cdc_agent::capture::publisher::PublishError;
+use cdc_agent::capture::publisher::Publisher;
+use cdc_agent::capture::publisher::PublisherSettings;
+use cdc_agent::capture::publisher::Receipt;
+use cdc_agent::capture::publisher::Record;
+use cdc_agent::capture::publisher::Route;
+use cdc_agent::capture::publisher::RouteId;
+use cdc_agent::capture::publisher::TopicCreation;
+use cdc_agent::capture::publisher::TopicGroup;
+use cdc_agent::kafka::KafkaSettings;
+use cdc_agent::telemetry::Metrics;
 use cdc_testkit::process;
 use cdc_testkit::process::Signal;
 use cdc_testkit::promtool;
@@ -150,6 +171,81 @@ impl Drop for StoppedThread {
     }
 }
 
+/// A publisher of the library itself, which holds one record at most.
+struct FullPublisher {
+    publisher: KafkaPublisher,
+    // What its requests run on.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl FullPublisher {
+    fn connect(kafka: &Kafka) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("there are threads");
+        let default = TopicGroup {
+            include: Vec::new(),
+            exclude: Vec::new(),
+            partitions: 1,
+            replication_factor: -1,
+            config: Vec::new(),
+        };
+        let settings = PublisherSettings {
+            kafka: KafkaSettings { brokers: kafka.bootstrap(), client: Vec::new() },
+            producer: Vec::new(),
+            queue_bytes: 1,
+            topics: TopicCreation { enabled: true, groups: Vec::new(), default },
+        };
+        let metrics = Metrics::new("full");
+        let handle = runtime.handle().clone();
+        let publisher = KafkaPublisher::connect(settings, handle, metrics, run::SOON);
+        Self { publisher: publisher.expect("the broker answers"), _runtime: runtime }
+    }
+
+    fn route(&self, topic: &str, internal: bool) -> RouteId {
+        let route = Route { topic: topic.to_owned(), internal, ..Route::default() };
+        self.publisher.route(route).expect("the name is good")
+    }
+
+    fn send(&self, route: RouteId, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        let receipt = Receipt::Nobody;
+        let (key, value, header) = (Some(0..1), Some(1..2), None);
+        let record = Record { route, key, value, header, position: None, receipt };
+        self.publisher.send(Batch { bytes: b"kv", records: &[record] }, go_on)
+    }
+
+    /// One thread waits for room, as the encoder and the heartbeat do; another one makes a table
+    /// ready, and the one that polls stores state.
+    fn a_sender_that_waits_keeps_nobody_else_waiting(&self) {
+        let (first, internal) = (self.route("full", false), self.route("full.state", true));
+        self.send(first, &|| true).expect("there is room for one");
+        let (waits, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                self.send(first, &|| {
+                    waits.store(true, Ordering::Relaxed);
+                    !stop.load(Ordering::Relaxed)
+                })
+            });
+            process::wait_until(run::SOON, "the sender to wait", || waits.load(Ordering::Relaxed));
+            let (done, others) = std::sync::mpsc::sync_channel(2);
+            let registered = done.clone();
+            scope.spawn(move || {
+                self.route("another table", false);
+                registered.send(()).ok();
+            });
+            scope.spawn(move || {
+                self.send(internal, &|| true).expect("an internal record needs no room");
+                done.send(()).ok();
+            });
+            for _ in 0..2 {
+                others.recv_timeout(run::SOON).expect("nobody waits for the sender that waits");
+            }
+            stop.store(true, Ordering::Relaxed);
+            let ended = waiting.join().expect("no thread panics");
+            assert_eq!(ended, Err(PublishError::Stopped));
+        });
+    }
+}
+
 #[test]
 fn the_watchdog_follows_the_loops_and_not_the_broker() {
     let name = "watchdog";
@@ -163,7 +259,10 @@ fn the_watchdog_follows_the_loops_and_not_the_broker() {
     agent.wait_streaming(run::SOON);
     systemd.wait_for("STATUS=streaming", run::SOON);
 
+    let full = FullPublisher::connect(&kafka);
     kafka.freeze();
+    full.a_sender_that_waits_keeps_nobody_else_waiting();
+    drop(full);
     postgres.execute(name, "INSERT INTO items SELECT generate_series(1, 1000)");
     let heard = systemd.hear(Duration::from_secs(36));
     let count = watchdogs(&heard);
@@ -191,6 +290,108 @@ fn the_watchdog_follows_the_loops_and_not_the_broker() {
     assert_eq!(agent.get("/health/live").expect("the port answers").status, 200);
     agent.stop();
     systemd.wait_for("STOPPING=1", Duration::from_secs(1));
+}
+
+/// The reader of a pipe takes its time: the agent lives, says why nothing goes on, stops at once, and
+/// has torn no line when the reader goes on.
+#[test]
+fn a_reader_of_stdout_that_pauses_holds_up_nothing_but_its_records() {
+    let name = "paused";
+    let postgres = run::shared_postgres(15);
+    postgres.create_database(name);
+    postgres.execute(name, "CREATE TABLE items (id int PRIMARY KEY, v text)");
+    let program = run::program::Program::new("paused");
+    let state = program.dir().join("state");
+    let start = || {
+        let mut command = program.command(env!("CARGO_BIN_EXE_cdc-agent"), "CDC_AGENT_", &[]);
+        command.args(["--dsn", &postgres.dsn(name), "--slot", name, "--to", "stdout"]);
+        command.args(["--state", state.to_str().expect("a plain path")]);
+        command.args(["--http", &format!("127.0.0.1:{}", program.port())]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts")
+    };
+    let mut agent = start();
+    let is_ready = |status: u16, part: &str| {
+        program
+            .get("/health/ready")
+            .is_ok_and(|ready| ready.status == status && ready.body.contains(part))
+    };
+    process::wait_until(run::SOON, "the stream", || is_ready(200, "streaming"));
+    let rows = "INSERT INTO items SELECT n, repeat('x', 200) FROM generate_series(1, 5000) n";
+    postgres.execute(name, rows);
+    process::wait_until(run::SOON, "it to say what it waits for", || {
+        is_ready(503, "stdout has acknowledged nothing")
+    });
+    let encoder = "cdc_agent_destination_up";
+    let scraped = program.metrics().expect("the port answers");
+    assert_eq!(scraped.metric(encoder), Some(0.0), "{}", scraped.body);
+    assert_eq!(program.get("/health/live").expect("the port answers").status, 200);
+    let began = Instant::now();
+    terminate(&agent);
+    let mut read = String::new();
+    let status = wait_exit(&mut agent, Duration::from_secs(5));
+    say(name, format_args!("the reader pauses: {:?}, {status}", began.elapsed()));
+    assert!(status.success(), "{status}");
+    agent.stdout.take().expect("it is piped").read_to_string(&mut read).expect("it is text");
+    let ids = |read: &str| -> Vec<u64> {
+        let whole = read.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let value =
+            |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("a whole line") };
+        whole.filter_map(|line| value(line)["value"]["after"]["id"].as_u64()).collect()
+    };
+    assert!(ids(&read).len() < 5000, "all of it was taken");
+
+    let mut agent = start();
+    let mut lines = BufReader::new(agent.stdout.take().expect("it is piped"));
+    let mut again = String::new();
+    while !ids(&again).contains(&5000) {
+        again.clear();
+        lines.read_line(&mut again).expect("it is text");
+        read.push_str(&again);
+    }
+    terminate(&agent);
+    assert!(wait_exit(&mut agent, Duration::from_secs(10)).success());
+    let unique: BTreeSet<u64> = ids(&read).into_iter().collect();
+    assert_eq!(unique.len(), 5000);
+}
+
+fn terminate(agent: &Child) {
+    let done = std::process::Command::new("kill").arg(agent.id().to_string()).status();
+    assert!(done.expect("kill is there").success());
+}
+
+#[track_caller]
+fn wait_exit(agent: &mut Child, timeout: Duration) -> ExitStatus {
+    let mut status = None;
+    process::wait_until(timeout, "the agent to end", || {
+        status = agent.try_wait().expect("it is a child");
+        status.is_some()
+    });
+    status.expect("it has ended")
+}
+
+/// Rows of 24 MiB in a column that is left out: what they took is given back.
+#[test]
+fn memory_of_large_rows_is_given_back() {
+    let name = "large";
+    let postgres = run::shared_postgres(15);
+    postgres.create_database(name);
+    postgres.execute(name, "CREATE TABLE items (id int PRIMARY KEY, v text)");
+    let options = AgentOptions::to_lines(&postgres.dsn(name), "file:lines", name);
+    let mut agent = Agent::start(options.set("column.exclude.list", "public.items.v"));
+    agent.wait_streaming(run::SOON);
+    let memory = |agent: &Agent| agent.metric("process_resident_memory_bytes").unwrap_or(0.0) / 1e6;
+    let before = memory(&agent);
+    for id in 1..=12 {
+        let row = format!("INSERT INTO items VALUES ({id}, repeat('x', 24 << 20))");
+        postgres.execute(name, &row);
+    }
+    source::wait_caught_up(postgres, &mut agent, name, run::LONG);
+    postgres.execute(name, "INSERT INTO items SELECT generate_series(100, 5000), 'x'");
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    let after = memory(&agent);
+    say(name, format_args!("{before:.0} MB before 12 rows of 25 MB, {after:.0} MB after"));
+    assert!(before > 1.0 && after < before + 80.0, "{before} MB before, {after} MB after");
+    agent.stop();
 }
 
 /// With a broker that answers, one that does not, and an operator who does not wait.

@@ -235,6 +235,70 @@ fn pure_stages_never_reach_out() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Calls that wait for something that another thread has to bring.
+const WAITS: &[&str] =
+    &["wait_for_room(", ".pause(", "go_on()", "thread::sleep(", "block_on(", ".join()"];
+
+/// The name of a guard that a statement makes, if it makes one.
+fn guard(statement: &str) -> Option<&str> {
+    let rest = statement.trim_start().strip_prefix("let ")?;
+    let (name, value) = rest.strip_prefix("mut ").unwrap_or(rest).split_once(" = ")?;
+    let value = value.trim_end().trim_end_matches(';').trim_end();
+    let taken = value.strip_suffix(".unwrap_or_else(PoisonError::into_inner)").unwrap_or(value);
+    [".lock()", ".read()", ".write()"].iter().any(|call| taken.ends_with(call)).then_some(name)
+}
+
+/// Waits in a text while a guard is held, with their lines.
+fn waits_under_a_lock(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let (mut depth, mut statement) = (0_usize, String::new());
+    let mut held: Vec<(usize, String)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default().trim();
+        if let Some((_, name)) = held.first()
+            && WAITS.iter().any(|wait| code.contains(wait))
+        {
+            found.push((number + 1, name.clone()));
+        }
+        held.retain(|(_, name)| {
+            let gone = [format!("drop({name})"), format!("({name}, "), format!("({name});")];
+            !gone.iter().any(|text| code.contains(text))
+        });
+        depth += code.matches('{').count();
+        depth = depth.saturating_sub(code.matches('}').count());
+        held.retain(|(level, _)| *level <= depth);
+        statement.push_str(code);
+        if code.ends_with([';', '{', '}']) {
+            if let Some(name) = guard(&statement) {
+                held.push((depth, name.to_owned()));
+            }
+            statement.clear();
+        } else {
+            // A chain of calls goes on in the next line.
+            statement.push_str(if code.ends_with('=') { " " } else { "" });
+        }
+    }
+    found
+}
+
+#[test]
+fn no_lock_is_held_while_a_thread_waits_for_another_one() {
+    let publisher = "let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);\n\
+                     for record in records {\nself.wait_for_room(go_on)?;\n}\n";
+    assert_eq!(waits_under_a_lock(publisher), [(3, "routes".to_owned())]);
+    let let_go = "{\nlet a = self.b.lock();\n}\nlet c = self.b.lock();\ndrop(c);\nself.pause(x);\n";
+    assert_eq!(waits_under_a_lock(let_go), []);
+    let mut wrong = Vec::new();
+    for path in files(Path::new("src"), "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+        for (line, name) in waits_under_a_lock(code) {
+            wrong.push(format!("{}:{line}: {name} is held while it waits", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn files_are_named_sized_and_shaped_as_promised() {
     let mut wrong = Vec::new();

@@ -217,11 +217,12 @@ impl Deliveries {
             if let Some(error) = &inner.failure {
                 return Err(error.clone());
             }
-            if !go_on() {
+            drop(self.changed.wait_timeout(inner, POLL_TIMEOUT));
+            let go_on = go_on();
+            inner = self.lock();
+            if !go_on && !done(&inner) {
                 return Err(PublishError::Stopped);
             }
-            let waited = self.changed.wait_timeout(inner, POLL_TIMEOUT);
-            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

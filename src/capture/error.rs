@@ -133,6 +133,7 @@ fn publish_disposition(error: &PublishError) -> Disposition {
         | PublishError::Broken { .. }
         | PublishError::Unavailable { .. }
         | PublishError::Stopped => Disposition::Restart,
+        PublishError::Internal { .. } => Disposition::Bug,
         PublishError::Unauthorized { .. } | PublishError::Refused { .. } => halt(Blame::Permission),
         PublishError::InUse { .. } => halt(Blame::Unavailable),
         PublishError::TooLarge { .. }

@@ -508,6 +508,8 @@ impl Session<'_> {
         self.health.set_ready("source", Err("stopping".to_owned()));
         encoder.abandon();
         let most = self.settings.times.shutdown.saturating_sub(SHUTDOWN_MARGIN);
+        let given_up = self.pipeline.publisher.has_given_up();
+        let most = if given_up { most.min(LAST_STORE) } else { most };
         if !self.pipeline.deliveries.wait_until_drained(most) {
             tracing::warn!(
                 "not everything is acknowledged at the end; the rest is read again at the next start"
@@ -529,6 +531,9 @@ impl Session<'_> {
         third.min(self.settings.times.status)
     }
 }
+
+/// What was written before the destination was given up is stored in so much time.
+const LAST_STORE: Duration = Duration::from_millis(500);
 
 /// Time that is left for the last word to the server.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1500);

@@ -37,11 +37,13 @@ use crate::capture::Elsewhere;
 use crate::capture::Reached;
 use crate::capture::publisher::Ack;
 use crate::capture::publisher::Batch;
+use crate::capture::publisher::LastRoute;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Route;
 use crate::capture::publisher::RouteId;
+use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
 use crate::direct::state::WarehouseStore;
 use crate::position::POSITION_HEADER;
@@ -91,7 +93,7 @@ impl Elsewhere for Direct {
             .map_err(|error| publish_error(&error))?;
         let publisher = Arc::new(DirectPublisher {
             shared: Arc::clone(&shared),
-            routes: Mutex::new(Vec::new()),
+            routes: Routes::default(),
             queue_bytes: self.queue_bytes,
             keeps_schemas: self.settings.tolerance == ErrorsTolerance::All,
             name,
@@ -183,7 +185,7 @@ impl Shared {
 /// Publishes to the applying thread.
 struct DirectPublisher {
     shared: Arc<Shared>,
-    routes: Mutex<Vec<Arc<DirectRoute>>>,
+    routes: Routes<DirectRoute>,
     queue_bytes: usize,
     /// Records may be put aside.
     keeps_schemas: bool,
@@ -253,25 +255,20 @@ impl Publisher for DirectPublisher {
     }
 
     fn route(&self, route: Route) -> Result<RouteId, PublishError> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = u32::try_from(routes.len()).unwrap_or(u32::MAX);
-        routes.push(Arc::new(DirectRoute {
-            topic: Arc::from(route.topic.as_str()),
-            headers: route.headers,
-            schema: route.schema,
-            internal: route.internal,
-        }));
-        Ok(RouteId(id))
+        self.routes.register(route, |route| {
+            Ok(DirectRoute {
+                topic: Arc::from(route.topic.as_str()),
+                headers: route.headers.clone(),
+                schema: route.schema.clone(),
+                internal: route.internal,
+            })
+        })
     }
 
     fn send(&self, batch: Batch<'_>, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        let mut last = LastRoute::default();
         for record in batch.records {
-            let place = usize::try_from(record.route.0).unwrap_or(usize::MAX);
-            let route = {
-                let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-                routes.get(place).cloned()
-            };
-            let Some(route) = route else { continue };
+            let route = last.find(&self.routes, record.route)?;
             let part = |range: &Option<std::ops::Range<usize>>| {
                 range.as_ref().map(|range| batch.slice(range))
             };

@@ -73,6 +73,11 @@ pub enum PublishError {
     },
     /// We were asked to stop while waiting.
     Stopped,
+    /// Our own invariant broke.
+    Internal {
+        /// Which.
+        message: String,
+    },
 }
 
 impl PublishError {
@@ -105,7 +110,8 @@ impl PublishError {
             }
             PublishError::Broken { .. }
             | PublishError::Unavailable { .. }
-            | PublishError::Stopped => None,
+            | PublishError::Stopped
+            | PublishError::Internal { .. } => None,
         }
     }
 }
@@ -128,6 +134,7 @@ impl fmt::Display for PublishError {
                  large: {reason}"
             ),
             PublishError::Configuration { message, .. }
+            | PublishError::Internal { message }
             | PublishError::Unavailable { message }
             | PublishError::Refused { message, .. } => formatter.write_str(message),
             PublishError::Output { path, reason } => {

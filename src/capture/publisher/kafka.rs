@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,12 +25,14 @@ use tokio::runtime::Handle;
 
 use crate::capture::publisher::Ack;
 use crate::capture::publisher::Batch;
+use crate::capture::publisher::LastRoute;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Receipt;
 use crate::capture::publisher::Record;
 use crate::capture::publisher::Route;
 use crate::capture::publisher::RouteId;
+use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
 use crate::capture::publisher::librdkafka::Event;
 use crate::capture::publisher::librdkafka::HEADERS_MAX;
@@ -42,6 +43,7 @@ use crate::capture::publisher::librdkafka::Topic;
 use crate::capture::publisher::librdkafka::code;
 use crate::capture::publisher::own_topics;
 use crate::capture::publisher::settings::PublisherSettings;
+use crate::capture::publisher::settings::QueueBounds;
 use crate::kafka;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
@@ -56,19 +58,24 @@ pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one wait for room in the queue lasts before the caller is asked whether to go on.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 
+/// Headers of a record beside those of its route: of its key, its position and its schema.
+const HEADERS_OF_RECORD: usize = 3;
+
 /// Publishes to Kafka.
 pub struct KafkaPublisher {
     producer: Producer,
     pub(super) admin: AdminClient<DefaultClientContext>,
     pub(super) runtime: Handle,
     pub(super) settings: PublisherSettings,
-    routes: RwLock<Vec<KafkaRoute>>,
+    routes: Routes<KafkaRoute>,
     /// Topics that are known to exist.
     known: Mutex<HashSet<String>>,
-    /// Bytes of records that are sent and not acknowledged. Whoever polls sends records of ours
-    /// too, and must never wait for room, so that the bound is kept here and the client's own queue
-    /// is larger.
+    /// Bytes and number of records that are sent and not acknowledged. The thread that polls sends
+    /// internal records and must never wait for room, so that the bounds are kept here and the
+    /// client's own queue is larger.
     in_flight_bytes: AtomicUsize,
+    in_flight_records: AtomicUsize,
+    bounds: QueueBounds,
     /// Signalled when acknowledgements have made room.
     room: (Mutex<()>, Condvar),
     /// The first failure; after it nothing is sent.
@@ -85,6 +92,33 @@ struct KafkaRoute {
     name: String,
     headers: Vec<(CString, Vec<u8>)>,
     schema: Option<Vec<u8>>,
+}
+
+impl KafkaRoute {
+    fn new(producer: &Producer, route: &Route) -> Result<Self, PublishError> {
+        let broken = |reason: String| PublishError::Configuration {
+            message: format!("topic \"{}\" cannot be used: {reason}", route.topic),
+            hint: "choose another topic.prefix or topic name".to_owned(),
+        };
+        let header = |(name, value): &(String, String)| {
+            let c_name = CString::new(name.as_str()).map_err(|_| PublishError::Internal {
+                message: format!("the name of header {name:?} holds a NUL"),
+            })?;
+            Ok((c_name, value.clone().into_bytes()))
+        };
+        if route.headers.len() + HEADERS_OF_RECORD > HEADERS_MAX {
+            let message = format!("topic {} has more headers than there is room for", route.topic);
+            return Err(PublishError::Internal { message });
+        }
+        Ok(KafkaRoute {
+            topic: producer.topic(&route.topic).map_err(broken)?,
+            internal: route.internal,
+            first_partition: route.first_partition,
+            name: route.topic.clone(),
+            headers: route.headers.iter().map(header).collect::<Result<_, PublishError>>()?,
+            schema: route.schema.clone().map(String::into_bytes),
+        })
+    }
 }
 
 impl KafkaPublisher {
@@ -109,16 +143,19 @@ impl KafkaPublisher {
             .inner()
             .fetch_metadata(Some(METADATA_PROBE_TOPIC), timeout)
             .map_err(|error| sorted(&settings.kafka, "asking for metadata", &error))?;
-        let producer = Producer::new(&settings.properties()).map_err(refused)?;
+        let (properties, bounds) = settings.properties();
+        let producer = Producer::new(&properties).map_err(refused)?;
         metrics.show_delivery_seconds();
         Ok(KafkaPublisher {
             producer,
             admin,
             runtime,
             settings,
-            routes: RwLock::new(Vec::new()),
+            routes: Routes::default(),
             known: Mutex::new(HashSet::new()),
             in_flight_bytes: AtomicUsize::new(0),
+            in_flight_records: AtomicUsize::new(0),
+            bounds,
             room: (Mutex::new(()), Condvar::new()),
             failure: Mutex::new(None),
             metrics,
@@ -177,7 +214,9 @@ impl KafkaPublisher {
 
     /// Waits for room as long as `go_on` says.
     fn wait_for_room(&self, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
-        while self.in_flight_bytes.load(Ordering::Relaxed) >= self.settings.queue_bytes {
+        while self.in_flight_bytes.load(Ordering::Relaxed) >= self.bounds.bytes
+            || self.in_flight_records.load(Ordering::Relaxed) >= self.bounds.records
+        {
             self.pause(go_on)?;
         }
         Ok(())
@@ -196,7 +235,8 @@ impl KafkaPublisher {
         Ok(())
     }
 
-    /// Sends one record; the client's queue is full only if its bound is far below ours.
+    /// Sends one record. The client's queue has room for what our own bounds let in; should it not,
+    /// an internal record gives up, because nobody would make room while its sender waits.
     fn send_or_wait(
         &self,
         (route, record): (&KafkaRoute, &Record),
@@ -206,9 +246,18 @@ impl KafkaPublisher {
     ) -> Result<(), PublishError> {
         let bytes = weight(record);
         self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.in_flight_records.fetch_add(1, Ordering::Relaxed);
         loop {
             match self.send_one(route, batch, record, position) {
                 Ok(()) => return Ok(()),
+                Err(Refused::QueueFull) if route.internal => {
+                    return Err(PublishError::Internal {
+                        message: format!(
+                            "the producer's queue has no room for a record of topic {}",
+                            route.name
+                        ),
+                    });
+                }
                 Err(Refused::QueueFull) => self.pause(go_on)?,
                 Err(Refused::Failed { code, reason }) => {
                     let bytes = record.value.as_ref().map_or(0, Range::len);
@@ -326,32 +375,17 @@ impl Publisher for KafkaPublisher {
     }
 
     fn route(&self, route: Route) -> Result<RouteId, PublishError> {
-        let broken = |reason: String| PublishError::Configuration {
-            message: format!("topic \"{}\" cannot be used: {reason}", route.topic),
-            hint: "choose another topic.prefix or topic name".to_owned(),
-        };
-        let topic = self.producer.topic(&route.topic).map_err(broken)?;
-        let headers = route
-            .headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((CString::new(name).ok()?, value.into_bytes())))
-            .collect();
-        let schema = route.schema.map(String::into_bytes);
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let Route { topic: name, internal, first_partition, .. } = route;
-        routes.push(KafkaRoute { topic, internal, first_partition, name, headers, schema });
-        Ok(RouteId(u32::try_from(routes.len() - 1).unwrap_or(u32::MAX)))
+        self.routes.register(route, |route| KafkaRoute::new(&self.producer, route))
     }
 
     fn send(&self, batch: Batch<'_>, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
         if let Some(error) = self.failure() {
             return Err(error);
         }
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut last = LastRoute::default();
         let mut position = Vec::with_capacity(48);
         for record in batch.records {
-            let place = usize::try_from(record.route.0).unwrap_or(usize::MAX);
-            let Some(route) = routes.get(place) else { continue };
+            let route = last.find(&self.routes, record.route)?;
             if !route.internal {
                 self.wait_for_room(go_on)?;
             }
@@ -362,11 +396,12 @@ impl Publisher for KafkaPublisher {
 
     fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError> {
         let mut slowest = None;
-        let mut freed = 0;
+        let (mut freed, mut delivered) = (0, 0);
         self.producer.poll(timeout, |event| match event {
             Event::Delivered { opaque, bytes, latency } => {
                 slowest = slowest.max(Some(latency));
                 freed += bytes + RECORD_BYTES;
+                delivered += 1;
                 let receipt = Receipt::from_bits(opaque);
                 match acks.last_mut() {
                     Some(last) if last.receipt == receipt => last.records += 1,
@@ -385,6 +420,7 @@ impl Publisher for KafkaPublisher {
         if let Some(latency) = slowest {
             self.metrics.delivery_seconds.observe(latency.as_secs_f64());
             self.in_flight_bytes.fetch_sub(freed, Ordering::Relaxed);
+            self.in_flight_records.fetch_sub(delivered, Ordering::Relaxed);
             self.room.1.notify_all();
         }
         let length = i64::try_from(self.producer.queue_length()).unwrap_or(i64::MAX);

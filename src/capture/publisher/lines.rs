@@ -8,6 +8,7 @@ use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,12 +16,15 @@ use std::time::Duration;
 
 use crate::capture::publisher::Ack;
 use crate::capture::publisher::Batch;
+use crate::capture::publisher::LastRoute;
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Record;
 use crate::capture::publisher::Route;
 use crate::capture::publisher::RouteId;
+use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
+use crate::capture::publisher::room;
 use crate::envelope::json;
 use crate::position::POSITION_HEADER;
 use crate::position::SCHEMA_HEADER;
@@ -29,29 +33,48 @@ use crate::position::SCHEMA_HEADER;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Where lines go.
+#[derive(Debug)]
 enum Output {
     Stdout,
     File(File),
 }
 
 /// Publishes lines.
+///
+/// The thread that polls must turn whatever the reader of a pipe does: it never needs the lock that
+/// is held while lines are written.
+#[derive(Debug)]
 pub struct LinesPublisher {
     path: String,
-    inner: Mutex<Inner>,
+    routes: Routes<Route>,
+    output: Output,
+    writer: Mutex<Writer>,
+    /// Written, and to be acknowledged once it is durable.
+    written: Mutex<Vec<Ack>>,
 }
 
-struct Inner {
-    output: Output,
-    routes: Vec<Route>,
+/// Lines that are not written yet.
+#[derive(Debug, Default)]
+struct Writer {
     buffer: Vec<u8>,
-    /// Written, and to be acknowledged once it is durable.
-    written: Vec<Ack>,
+    /// What is acknowledged when the buffer is written.
+    acks: Vec<Ack>,
 }
 
 impl LinesPublisher {
+    fn new(path: String, output: Output) -> Self {
+        LinesPublisher {
+            path,
+            routes: Routes::default(),
+            output,
+            writer: Mutex::default(),
+            written: Mutex::default(),
+        }
+    }
+
     /// To this process's stdout.
     pub fn stdout() -> Self {
-        LinesPublisher { path: "stdout".to_owned(), inner: Mutex::new(Inner::new(Output::Stdout)) }
+        Self::new("stdout".to_owned(), Output::Stdout)
     }
 
     /// To the end of a file; a line that a crash has torn is cut off, because its record was not
@@ -77,7 +100,7 @@ impl LinesPublisher {
         let end = end_of_lines(&mut file).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(LinesPublisher { path: name, inner: Mutex::new(Inner::new(Output::File(file))) })
+        Ok(Self::new(name, Output::File(file)))
     }
 
     fn failed(&self, error: &io::Error) -> PublishError {
@@ -117,14 +140,8 @@ fn end_of_lines(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
-impl Inner {
-    fn new(output: Output) -> Self {
-        Inner { output, routes: Vec::new(), buffer: Vec::new(), written: Vec::new() }
-    }
-
-    fn write_line(&mut self, batch: &Batch<'_>, record: &Record) {
-        let place = usize::try_from(record.route.0).unwrap_or(usize::MAX);
-        let Some(route) = self.routes.get(place) else { return };
+impl Writer {
+    fn put(&mut self, route: &Route, batch: &Batch<'_>, record: &Record) {
         let out = &mut self.buffer;
         out.extend_from_slice(b"{\"topic\":");
         json::string(route.topic.as_bytes(), out);
@@ -157,30 +174,64 @@ impl Inner {
             header(SCHEMA_HEADER, schema.as_bytes(), out);
         }
         out.extend_from_slice(b"]}\n");
-        match self.written.last_mut() {
+        match self.acks.last_mut() {
             Some(last) if last.receipt == record.receipt => last.records += 1,
-            _ => self.written.push(Ack { receipt: record.receipt, records: 1 }),
+            _ => self.acks.push(Ack { receipt: record.receipt, records: 1 }),
         }
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        match &mut self.output {
-            Output::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(&self.buffer)?;
-                stdout.flush()?;
+impl LinesPublisher {
+    /// Writes what has been gathered. What cannot be written before `go_on` gives `false` is
+    /// written before anything else the next time: no line is torn.
+    fn flush(&self, writer: &mut Writer, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        let failed = |error: io::Error| self.failed(&error);
+        match &self.output {
+            Output::Stdout => self.write_stdout(&mut writer.buffer, go_on)?,
+            Output::File(file) => {
+                let mut file = file;
+                file.write_all(&writer.buffer).map_err(failed)?;
+                writer.buffer.clear();
             }
-            Output::File(file) => file.write_all(&self.buffer)?,
         }
-        self.buffer.clear();
+        writer.buffer.shrink_to(WRITE_BYTES * 2);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.append(&mut writer.acks);
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        match &mut self.output {
-            Output::Stdout => Ok(()),
-            Output::File(file) => file.sync_data(),
-        }
+    /// Writes to stdout, which may be a pipe whose reader pauses: as much as there is room for, and
+    /// then it waits for room as long as `go_on` gives `true`.
+    fn write_stdout(
+        &self,
+        buffer: &mut Vec<u8>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), PublishError> {
+        let failed = |error: io::Error| self.failed(&error);
+        let stdout = io::stdout();
+        // The standard library gathers lines of its own; the file behind it does not.
+        let file = File::from(stdout.as_fd().try_clone_to_owned().map_err(failed)?);
+        let mut done = 0;
+        let result = loop {
+            let rest = buffer.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match room::is_writable(&file, ROOM_TIMEOUT) {
+                Ok(true) => {}
+                Ok(false) if go_on() => continue,
+                Ok(false) => break Err(PublishError::Stopped),
+                Err(error) => break Err(failed(error)),
+            }
+            let piece = rest.get(..room::PIPE_BYTES).unwrap_or(rest);
+            match (&file).write(piece) {
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(failed(error)),
+            }
+        };
+        buffer.drain(..done);
+        result
     }
 }
 
@@ -190,45 +241,58 @@ impl Publisher for LinesPublisher {
     }
 
     fn route(&self, route: Route) -> Result<RouteId, PublishError> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.routes.push(route);
-        Ok(RouteId(u32::try_from(inner.routes.len() - 1).unwrap_or(u32::MAX)))
+        self.routes.register(route, |route| Ok(route.clone()))
     }
 
-    fn send(&self, batch: Batch<'_>, _go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    fn send(&self, batch: Batch<'_>, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
+        let mut last = LastRoute::default();
+        // It keeps the order of lines while they are written; whoever polls does not need it.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         for record in batch.records {
-            inner.write_line(&batch, record);
-            if inner.buffer.len() >= WRITE_BYTES {
-                inner.flush().map_err(|error| self.failed(&error))?;
+            let route = last.find(&self.routes, record.route)?;
+            writer.put(route, &batch, record);
+            if writer.buffer.len() >= WRITE_BYTES {
+                self.flush(&mut writer, go_on)?;
             }
         }
-        inner.flush().map_err(|error| self.failed(&error))
+        self.flush(&mut writer, go_on)
     }
 
     fn poll(&self, timeout: Duration, acks: &mut Vec<Ack>) -> Result<(), PublishError> {
-        let synced = {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            if !inner.written.is_empty() {
-                inner.sync().map_err(|error| self.failed(&error))?;
-                acks.append(&mut inner.written);
-            }
-            !acks.is_empty()
-        };
-        if !synced {
+        let mut written =
+            std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        if written.is_empty() {
             std::thread::sleep(timeout.min(POLL_PAUSE));
+            return Ok(());
         }
+        if let Output::File(file) = &self.output {
+            file.sync_data().map_err(|error| self.failed(&error))?;
+        }
+        acks.append(&mut written);
         Ok(())
     }
 
     fn is_waiting(&self) -> bool {
-        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).written.is_empty()
+        // Whoever writes has the lock, and what it writes is not acknowledged.
+        let writing = match self.writer.try_lock() {
+            Ok(writer) => !writer.acks.is_empty(),
+            Err(std::sync::TryLockError::WouldBlock) => true,
+            Err(std::sync::TryLockError::Poisoned(writer)) => !writer.get_ref().acks.is_empty(),
+        };
+        writing || !self.written.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.writer.try_lock().is_ok_and(|writer| !writer.acks.is_empty())
     }
 
     fn describe(&self) -> String {
         self.path.clone()
     }
 }
+
+/// How long one wait for room in a pipe lasts before the caller is asked whether to go on.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How long an idle poll waits: nothing signals what has been written.
 const POLL_PAUSE: Duration = Duration::from_millis(5);

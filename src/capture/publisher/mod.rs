@@ -13,6 +13,8 @@ mod librdkafka;
 mod lines;
 mod own_topics;
 mod record;
+mod room;
+mod routes;
 mod settings;
 
 pub use error::PublishError;
@@ -25,6 +27,8 @@ pub use record::Receipt;
 pub use record::Record;
 pub use record::Route;
 pub use record::RouteId;
+pub use routes::LastRoute;
+pub use routes::Routes;
 pub use settings::PublisherSettings;
 pub use settings::TopicCreation;
 pub use settings::TopicGroup;
@@ -60,7 +64,9 @@ pub trait Publisher: Send + Sync {
     /// The topic's name is refused.
     fn route(&self, route: Route) -> Result<RouteId, PublishError>;
 
-    /// Takes a batch, in order. Waits while there is no room, as long as `go_on` gives `true`.
+    /// Takes a batch, in order. Waits while there is no room, as long as `go_on` gives `true`. A
+    /// record of an internal route never waits: the thread that polls sends it, and nobody else
+    /// makes room.
     ///
     /// # Errors
     ///
@@ -76,6 +82,12 @@ pub trait Publisher: Send + Sync {
 
     /// Whether records were sent that are not acknowledged.
     fn is_waiting(&self) -> bool;
+
+    /// Whether a send was given up that nobody goes on with: what it left is not acknowledged by
+    /// waiting.
+    fn has_given_up(&self) -> bool {
+        false
+    }
 
     /// Offsets after the last record of a topic, by partition; none where the destination has no
     /// offsets.

@@ -10,7 +10,7 @@ use crate::position::Position;
 pub struct RouteId(pub u32);
 
 /// What a route is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Topic.
     pub topic: String,

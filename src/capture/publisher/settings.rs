@@ -101,21 +101,84 @@ pub fn check_producer_property(name: &str, value: &str) -> Result<(), &'static s
     }
 }
 
-/// Room in the client's queue beyond our own bound, for records of ours and for the largest record.
+/// How much may be in flight before the encoder waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct QueueBounds {
+    /// Bytes.
+    pub(super) bytes: usize,
+    /// Records.
+    pub(super) records: usize,
+}
+
+/// The client's own bounds of its queue.
+const QUEUE_KIB: &str = "queue.buffering.max.kbytes";
+const QUEUE_RECORDS: &str = "queue.buffering.max.messages";
+
+/// Room in the client's queue beyond our own bound, for internal records and the largest record.
 const QUEUE_SLACK_KIB: usize = 1 << 20;
 
 impl PublisherSettings {
-    /// All properties of the producer, the later ones over the earlier ones.
-    pub(super) fn properties(&self) -> Vec<(String, String)> {
+    /// All properties of the producer, the later ones over the earlier ones, and how much may be
+    /// in flight. Bounds of the client's queue that are given are kept by us: a full queue would
+    /// refuse internal records, too.
+    pub(super) fn properties(&self) -> (Vec<(String, String)>, QueueBounds) {
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let queue = (self.queue_bytes.div_ceil(1024) + QUEUE_SLACK_KIB).to_string();
+        let given = |name: &str| -> Option<usize> {
+            let value = self.producer.iter().rev().find(|(given, _)| given == name)?.1.parse();
+            value.ok().filter(|value| *value > 0)
+        };
+        let bytes = given(QUEUE_KIB).map_or(usize::MAX, |kib| kib.saturating_mul(1024));
+        let bounds = QueueBounds {
+            bytes: bytes.min(self.queue_bytes),
+            records: given(QUEUE_RECORDS).unwrap_or(usize::MAX),
+        };
+        let room = (bounds.bytes.div_ceil(1024) + QUEUE_SLACK_KIB).to_string();
+        let is_bound = |name: &str| matches!(name, QUEUE_KIB | QUEUE_RECORDS);
         let mut all = owned(DEFAULTS);
-        all.push(("queue.buffering.max.kbytes".to_owned(), queue));
-        all.extend(self.producer.iter().cloned());
+        all.push((QUEUE_KIB.to_owned(), room));
+        all.extend(self.producer.iter().filter(|(name, _)| !is_bound(name)).cloned());
         all.extend(self.kafka.properties());
         all.extend(owned(FIXED));
-        all
+        (all, bounds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PublisherSettings;
+    use super::TopicCreation;
+    use super::TopicGroup;
+
+    #[test]
+    fn a_bound_of_the_clients_queue_leaves_room_for_internal_records() {
+        let default = TopicGroup {
+            include: Vec::new(),
+            exclude: Vec::new(),
+            partitions: 1,
+            replication_factor: -1,
+            config: Vec::new(),
+        };
+        let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let settings = PublisherSettings {
+            kafka: crate::kafka::KafkaSettings::default(),
+            producer: vec![
+                owned("queue.buffering.max.kbytes", "100"),
+                owned("queue.buffering.max.messages", "7"),
+                owned("linger.ms", "9"),
+            ],
+            queue_bytes: 1 << 20,
+            topics: TopicCreation { enabled: true, groups: Vec::new(), default },
+        };
+        let (properties, bounds) = settings.properties();
+        assert_eq!((bounds.bytes, bounds.records), (100 << 10, 7));
+        let value = |name: &str| {
+            let last = properties.iter().rev().find(|(known, _)| known == name).unwrap();
+            last.1.clone()
+        };
+        assert_eq!(value("queue.buffering.max.messages"), "0");
+        assert_eq!(value("queue.buffering.max.kbytes"), (100 + (1 << 20)).to_string());
+        assert_eq!(value("linger.ms"), "9");
     }
 }
