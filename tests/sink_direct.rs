@@ -287,3 +287,70 @@ fn what_is_put_aside_without_kafka_is_replayed() {
         assert_eq!(rows(), ["1 7", "2 6", "3 9"], "{kind:?}");
     }
 }
+
+/// A session of the warehouse that has written many tables keeps staging tables of a few.
+#[test]
+fn a_commit_costs_what_it_writes_and_not_what_was_written_before() {
+    let server = leaked();
+    server.create_database("many");
+    let each = |sql: &str| {
+        format!("DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('{sql}', n); END LOOP; END $$")
+    };
+    server.execute("many", &each("CREATE TABLE t%s (id int PRIMARY KEY, a text)"));
+    server.execute("many", &each("INSERT INTO t%s VALUES (1, $a$read$a$)"));
+    let store = Store::new(Kind::Postgres, server, "many_copy");
+    let options = AgentOptions::to_lines(&server.dsn("many"), &store.url(), "many");
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(run::LONG);
+    server.execute("many", &each("UPDATE t%1$s SET a = $a$streamed$a$"));
+    let end = run::source::current_lsn(server);
+    agent.wait(run::LONG, "the agent to confirm everything", |_| {
+        run::source::slot(server, "many").is_some_and(|slot| slot.confirmed >= end)
+    });
+    let stages = "SELECT count(*)::text FROM pg_class WHERE relname LIKE 'stage\\_%' AND \
+                  relpersistence = 't' AND relkind = 'r'";
+    let stages = store.one(stages).and_then(|count| count.parse::<u32>().ok());
+    assert!(stages.is_some_and(|count| (1..=64).contains(&count)), "{stages:?} staging tables");
+    let all: Vec<String> = (1..=300).map(|n| format!("SELECT a FROM t{n}")).collect();
+    let sum = format!(
+        "SELECT count(*)::text FROM ({}) AS rows WHERE a = 'streamed'",
+        all.join(" UNION ALL ")
+    );
+    assert_eq!(store.one(&sum).as_deref(), Some("300"));
+    agent.stop();
+}
+
+/// What was acknowledged under the old key is stored before the table gets another.
+#[test]
+fn another_primary_key_is_followed_without_kafka() {
+    let server = leaked();
+    for kind in KINDS {
+        let name = format!("rekeyed_{}", slot(kind));
+        server.create_database(&name);
+        server.execute(
+            &name,
+            "CREATE TABLE items (id int PRIMARY KEY, code text NOT NULL, a int);
+             INSERT INTO items SELECT n, 'code ' || n, n FROM generate_series(1, 50) n",
+        );
+        let store = Store::new(kind, server, &format!("copy_of_{name}"));
+        let options = AgentOptions::to_lines(&server.dsn(&name), &store.url(), &name);
+        let mut agent = Agent::start(options);
+        agent.wait_streaming(Duration::from_secs(60));
+        server.execute(
+            &name,
+            "UPDATE items SET a = -1 WHERE id < 10; DELETE FROM items WHERE id = 10;
+             ALTER TABLE items DROP id, ADD PRIMARY KEY (code);
+             UPDATE items SET a = -2 WHERE code = 'code 11';
+             INSERT INTO items VALUES ('code 10', 7); DELETE FROM items WHERE code = 'code 1';
+             UPDATE items SET code = 'moved' WHERE a = 12",
+        );
+        server.execute(&name, "INSERT INTO items VALUES ('last', 0)");
+        let end = run::source::current_lsn(server);
+        agent.wait(run::LONG, "the agent to confirm everything", |_| {
+            run::source::slot(server, &name).is_some_and(|slot| slot.confirmed >= end)
+        });
+        agent.stop();
+        let found = compare::differences((server, &name), "public.items", &store, "");
+        assert!(found.is_empty(), "{kind:?}: {found:?}");
+    }
+}

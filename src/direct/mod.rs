@@ -408,7 +408,7 @@ impl Applying<'_> {
             for one in work {
                 first_at.get_or_insert_with(Instant::now);
                 self.take(one)?;
-                if self.is_full() {
+                if self.applier.is_full() {
                     self.commit()?;
                     first_at = None;
                 }
@@ -419,11 +419,6 @@ impl Applying<'_> {
                 first_at = None;
             }
         }
-    }
-
-    fn is_full(&self) -> bool {
-        let (records, bytes) = self.applier.pending();
-        records >= self.settings.batch_records || bytes >= self.settings.batch_bytes
     }
 
     fn take(&mut self, work: Work) -> Result<(), ApplyError> {

@@ -344,9 +344,16 @@ impl Applier {
         self.owned_before.keys().map(|(topic, _)| topic)
     }
 
-    /// How many records wait to be committed, and how many bytes they have.
-    pub fn pending(&self) -> (usize, usize) {
-        (self.records.len(), self.bytes)
+    /// Whether a record waits to be committed.
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// Whether as much waits to be committed as one transaction should do.
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= self.settings.batch_records
+            || self.bytes >= self.settings.batch_bytes
+            || self.batch.table_count() >= TABLES_MAX
     }
 
     /// Position of the record that was last told to wait.
@@ -480,6 +487,9 @@ impl Applier {
         target
     }
 }
+
+/// Tables in one transaction: a server has room for so many locks, and not for many times as many.
+const TABLES_MAX: usize = 200;
 
 /// A fence of partitions that have no offsets.
 const NO_OFFSETS: i64 = -1;

@@ -407,13 +407,11 @@ impl<'a> BatchLoop<'a> {
     }
 
     fn is_due(&self, quiet: bool) -> bool {
-        let (records, bytes) = self.applier.pending();
-        if records == 0 {
+        if !self.applier.has_records() {
             return false;
         }
         let waited = self.first_at.map_or(Duration::ZERO, |at| at.elapsed());
-        records >= self.settings.batch_records
-            || bytes >= self.settings.batch_bytes
+        self.applier.is_full()
             || waited >= self.settings.batch_time
             || (quiet && self.last_at.elapsed() >= QUIET)
     }

@@ -278,6 +278,11 @@ impl Batch {
         *known = change;
     }
 
+    /// How many tables something happens to.
+    pub fn table_count(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Whether something happens to a table in this batch.
     pub fn touches(&self, table: &TableName) -> bool {
         self.tables.contains_key(table) || self.moved.keys().any(|(known, _)| known == table)

@@ -25,6 +25,7 @@ use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::postgres::copy;
 use crate::apply::warehouse::postgres::failed;
+use crate::apply::warehouse::postgres::stages::Stages;
 use crate::apply::warehouse::postgres::state;
 use crate::apply::warehouse::postgres::statements::GONE;
 use crate::apply::warehouse::postgres::statements::MARKED;
@@ -39,7 +40,7 @@ const COPY_CHUNK: usize = 64 * 1024;
 /// A load in progress, inside its transaction.
 pub(super) struct Load<'a> {
     pub(super) client: &'a Client,
-    pub(super) stages: &'a mut HashSet<String>,
+    pub(super) stages: &'a mut Stages,
     /// Tables that are as the mode of deletes wants them.
     pub(super) fitting: &'a mut HashSet<TableId>,
     pub(super) plan: &'a Plan,
@@ -220,8 +221,8 @@ impl Load<'_> {
         statements: &Statements<'_>,
         plan: &TablePlan,
     ) -> Result<(), WarehouseError> {
-        if self.stages.insert(statements.stage().to_owned()) {
-            self.execute(&statements.create_stage()).await?;
+        for sql in self.stages.take(plan.target.id, statements) {
+            self.execute(&sql).await?;
         }
         let copying = self.client.copy_in::<_, Bytes>(&statements.copy()).await;
         let sink = copying.map_err(|error| failed(&error))?;

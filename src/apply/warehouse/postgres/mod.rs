@@ -4,6 +4,7 @@
 mod copy;
 mod load;
 mod rekey;
+mod stages;
 mod state;
 mod statements;
 
@@ -43,6 +44,7 @@ use crate::apply::warehouse::StoredRow;
 use crate::apply::warehouse::Warehouse;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::postgres::load::Load;
+use crate::apply::warehouse::postgres::stages::Stages;
 use crate::apply::warehouse::postgres::statements::Statements;
 use crate::position::Position;
 use crate::table::TableName;
@@ -77,7 +79,7 @@ pub struct PostgresWarehouse {
 /// One connection, and the staging tables that it has.
 struct Session {
     client: Arc<Client>,
-    stages: HashSet<String>,
+    stages: Stages,
     /// Tables that are as the mode of deletes wants them.
     fitting: HashSet<TableId>,
 }
@@ -136,7 +138,7 @@ impl PostgresWarehouse {
         })?;
         self.session = Some(Session {
             client: Arc::clone(&client),
-            stages: HashSet::new(),
+            stages: Stages::default(),
             fitting: HashSet::new(),
         });
         Ok(client)

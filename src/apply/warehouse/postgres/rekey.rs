@@ -29,12 +29,12 @@ impl Statements<'_> {
             let literal = quote_literal(table);
             sql.push_str(&format!(
                 "DO $cdc$ DECLARE found record; BEGIN FOR found IN SELECT conname FROM \
-                 pg_constraint WHERE conrelid = {literal}::regclass AND contype = 'p' LOOP EXECUTE format('ALTER \
-                 TABLE %s DROP CONSTRAINT %I', {literal}, found.conname); END LOOP; FOR found IN \
-                 SELECT attname FROM pg_attribute WHERE attrelid = {literal}::regclass AND attnum > \
-                 0 AND attnotnull AND NOT attisdropped AND attname NOT LIKE '\\_cdc\\_%' LOOP \
-                 EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', {literal}, \
-                 found.attname); END LOOP; END $cdc$;\n"
+                 pg_constraint WHERE conrelid = {literal}::regclass AND contype = 'p' LOOP EXECUTE \
+                 format('ALTER TABLE %s DROP CONSTRAINT %I', {literal}, found.conname); END LOOP; \
+                 FOR found IN SELECT attname FROM pg_attribute WHERE attrelid = \
+                 {literal}::regclass AND attnum > 0 AND attnotnull AND NOT attisdropped AND \
+                 attname NOT LIKE '\\_cdc\\_%' LOOP EXECUTE format('ALTER TABLE %s ALTER COLUMN \
+                 %I DROP NOT NULL', {literal}, found.attname); END LOOP; END $cdc$;\n"
             ));
         }
         sql

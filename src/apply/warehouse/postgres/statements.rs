@@ -10,6 +10,7 @@ use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::INCOMPLETE_COLUMN;
 use crate::apply::warehouse::POSITION_COLUMN;
 use crate::apply::warehouse::STATE_SCHEMA;
+use crate::apply::warehouse::postgres::stages::Stages;
 use crate::position::Position;
 use crate::table::quote_identifier;
 use crate::table::quote_literal;
@@ -84,7 +85,7 @@ impl<'a> Statements<'a> {
             delete_mode,
             table: target.table.quoted(),
             tombstones: format!("{STATE_SCHEMA}.tombstones_{id}"),
-            stage: format!("pg_temp.stage_{id}_{}", target.generation),
+            stage: Stages::name(target.id),
         }
     }
 
@@ -243,8 +244,8 @@ impl<'a> Statements<'a> {
         format!("cdc_key_{}", self.target.id.0)
     }
 
-    /// The staging table.
-    pub(super) fn create_stage(&self) -> String {
+    /// Columns of the staging table.
+    pub(super) fn stage_columns(&self) -> String {
         let mut columns: Vec<String> = self.target.columns.iter().map(Self::definition).collect();
         columns.push(format!("{POSITION_COLUMN} text COLLATE \"C\""));
         if self.target.is_keyed() {
@@ -253,8 +254,7 @@ impl<'a> Statements<'a> {
         } else {
             columns.push("_cdc_count bigint".to_owned());
         }
-        format!("CREATE TEMP TABLE {} ({}) ON COMMIT DELETE ROWS", self.stage, columns.join(", "))
-            .replace("TEMP TABLE pg_temp.", "TEMP TABLE ")
+        columns.join(", ")
     }
 
     /// COPY into the staging table.
