@@ -19,6 +19,7 @@ pub mod removal;
 mod read;
 mod replica_identity;
 mod resume;
+mod rights;
 mod session;
 mod settings;
 mod slot_owner;

@@ -4,7 +4,6 @@
 //! that mends it.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -20,6 +19,7 @@ use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::publication::Unpublished;
 use crate::capture::postgres::slot;
 use crate::capture::replica_identity;
+use crate::capture::rights;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::PublicationAutocreate;
 use crate::capture::state::State;
@@ -239,7 +239,11 @@ fn create_publication(
         // The transaction of the command is still open, and failed.
         sql.execute("ROLLBACK")?;
         return Err(match error {
-            SourceError::Permission { .. } => not_allowed(sql, settings, &tables, error)?,
+            SourceError::Permission { .. } => {
+                let listed = candidates.iter().filter(|table| tables.contains(&table.name));
+                let listed: Vec<&Candidate> = listed.collect();
+                rights::to_create(sql, settings, &listed, error)?
+            }
             error => error,
         });
     }
@@ -293,54 +297,6 @@ fn nothing_to_capture(settings: &CaptureSettings, candidates: &[Candidate]) -> S
         "create tables with a primary key, or set REPLICA IDENTITY FULL on those without, and \
          check table.include.list",
     )
-}
-
-/// Says which rights a publication of ours needs and the role lacks.
-fn not_allowed(
-    sql: &Sql,
-    settings: &CaptureSettings,
-    tables: &[TableName],
-    error: SourceError,
-) -> Result<SourceError, SourceError> {
-    let (role, database) = (&settings.source.user, &settings.source.database);
-    let quoted = quote_identifier(role);
-    let may_create =
-        sql.query_one("SELECT has_database_privilege(current_database(), 'CREATE')", &[])?;
-    let names: Vec<String> = tables.iter().map(TableName::quoted).collect();
-    let owned = sql.query(
-        "SELECT name FROM unnest($1::text[]) WITH ORDINALITY given(name, place) \
-         JOIN pg_class c ON c.oid = name::regclass \
-         WHERE NOT pg_has_role(c.relowner, 'USAGE') ORDER BY place",
-        &[&names],
-    )?;
-    let foreign: Vec<String> = owned.iter().map(|row| row.get(0)).collect();
-    let (mut lacks, mut grants) = (Vec::new(), Vec::new());
-    if !may_create.get::<_, bool>(0) {
-        lacks.push(format!("it lacks CREATE on database \"{database}\""));
-        let database = quote_identifier(database);
-        grants.push(format!("GRANT CREATE ON DATABASE {database} TO {quoted}"));
-    }
-    if !foreign.is_empty() {
-        lacks.push(format!("it does not own {}", foreign.join(", ")));
-        grants.extend(foreign.iter().map(|table| format!("ALTER TABLE {table} OWNER TO {quoted}")));
-    }
-    if lacks.is_empty() {
-        return Ok(error);
-    }
-    Ok(SourceError::permission(
-        format!(
-            "role \"{role}\" may not create publication \"{}\": {}",
-            settings.publication,
-            lacks.join(", and ")
-        ),
-        format!(
-            "run as a superuser: {}; or create it yourself: CREATE PUBLICATION {} FOR TABLE {} \
-             WITH (publish_via_partition_root = true)",
-            grants.join("; "),
-            quote_identifier(&settings.publication),
-            names.join(", ")
-        ),
-    ))
 }
 
 /// Drops a publication of ours as long as nothing has been read by it: there is no slot yet.
@@ -483,78 +439,6 @@ impl Report<'_> {
             }
         }
     }
-}
-
-/// Tables that cannot be read for want of rights, with the SQL that grants them.
-///
-/// # Errors
-///
-/// There are such tables, or the server cannot be asked.
-pub(super) fn check_select_rights(
-    sql: &Sql,
-    settings: &CaptureSettings,
-    tables: &[(PublishedTable, TableFacts)],
-) -> Result<(), SourceError> {
-    let names: HashMap<u32, &TableName> =
-        tables.iter().map(|(table, _)| (table.oid.0, &table.name)).collect();
-    let (mut oids, mut columns) = (Vec::new(), Vec::new());
-    for (table, facts) in tables {
-        let all = || facts.columns.iter().map(|column| column.name.clone()).collect();
-        for column in table.columns.clone().unwrap_or_else(all) {
-            oids.push(table.oid.0);
-            columns.push(column);
-        }
-    }
-    let rows = sql.query(
-        "SELECT c.oid, has_schema_privilege(c.relnamespace, 'USAGE') \
-         FROM unnest($1::oid[], $2::text[]) wanted(oid, name) \
-         JOIN pg_class c ON c.oid = wanted.oid \
-         GROUP BY c.oid HAVING NOT bool_and(has_schema_privilege(c.relnamespace, 'USAGE') \
-         AND has_column_privilege(c.oid, wanted.name, 'SELECT')) ORDER BY c.oid",
-        &[&oids, &columns],
-    )?;
-    if rows.is_empty() {
-        return check_row_security(sql, settings, (&oids, &names));
-    }
-    let user = quote_identifier(&settings.source.user);
-    let mut lacking = Vec::new();
-    let mut grants = Vec::new();
-    for row in &rows {
-        let Some(name) = names.get(&row.get::<_, u32>(0)) else { continue };
-        lacking.push(name.to_string());
-        if !row.get::<_, bool>(1) {
-            let schema = quote_identifier(&name.namespace);
-            grants.push(format!("GRANT USAGE ON SCHEMA {schema} TO {user}"));
-        }
-        grants.push(format!("GRANT SELECT ON {} TO {user}", name.quoted()));
-    }
-    grants.dedup();
-    Err(SourceError::permission(
-        format!("role {user} may not read {}", lacking.join(", ")),
-        format!("run as a superuser or the tables' owner: {}", grants.join("; ")),
-    ))
-}
-
-/// Rows that the role may not see would be missing from what is read.
-fn check_row_security(
-    sql: &Sql,
-    settings: &CaptureSettings,
-    (oids, names): (&[u32], &HashMap<u32, &TableName>),
-) -> Result<(), SourceError> {
-    let rows = sql.query(
-        "SELECT DISTINCT oid FROM unnest($1::oid[]) oid WHERE row_security_active(oid) ORDER BY oid",
-        &[&oids],
-    )?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let user = quote_identifier(&settings.source.user);
-    let hidden = rows.iter().filter_map(|row| names.get(&row.get::<_, u32>(0)));
-    let hidden: Vec<String> = hidden.map(ToString::to_string).collect();
-    Err(SourceError::permission(
-        format!("row-level security hides rows of {} from role {user}", hidden.join(", ")),
-        format!("run as a superuser: ALTER ROLE {user} BYPASSRLS"),
-    ))
 }
 
 #[cfg(test)]

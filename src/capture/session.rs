@@ -39,6 +39,7 @@ use crate::capture::read;
 use crate::capture::resume;
 use crate::capture::resume::FirstEpoch;
 use crate::capture::resume::Start;
+use crate::capture::rights;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::SnapshotMode;
 use crate::capture::slot_owner;
@@ -105,7 +106,9 @@ impl Session<'_> {
         prepare::check_server(sql, self.settings)?;
         // Before anything is looked at: whoever owns the slot changes it and what is stored of it.
         slot_owner::take(sql, self.settings)?;
-        let mut connection = Connection::open(&self.settings.source, Purpose::Replication)?;
+        let connection = Connection::open(&self.settings.source, Purpose::Replication);
+        let mut connection =
+            connection.map_err(|error| rights::to_replicate(sql, self.settings, error))?;
         let closer = connection.closer()?;
         // The server shuts down only when its walsenders are gone, and a walsender goes only when
         // its client has confirmed everything or has hung up: a dead sink must not hold it.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Who grants what is lacking.
+const OWNER: &str = "run as a superuser, or as the owner of the tables and the database:";
+
 /// A database of its own in which the role `guest` may do what it is granted.
 fn with_guest(name: &str) -> (String, impl Fn(&str) -> Invocation) {
     let database = server().database(name);
@@ -15,34 +18,104 @@ fn the_role_may_not_create_a_publication() {
     let (database, agent) = with_guest("rights");
     let execute = |sql: &str| server.postgres.execute(&database, sql);
     execute("CREATE TABLE \"Odd name\" (id int PRIMARY KEY)");
-    let create = "or create it yourself: CREATE PUBLICATION \"s\" FOR TABLE \"public\".\"Odd name\", \
-        \"public\".\"t\" WITH (publish_via_partition_root = true)";
+    execute("CREATE SCHEMA app; CREATE TABLE app.x (id int PRIMARY KEY)");
+    // Everything that is missing at once, and no other owner for any table.
     server.refuses(
         &database,
         agent("s"),
         77,
-        &format!(
-            "role \"guest\" may not create publication \"s\": it lacks CREATE on database \
-             \"rights\", and it does not own \"public\".\"Odd name\", \"public\".\"t\"\n  run as a \
-             superuser: GRANT CREATE ON DATABASE \"rights\" TO \"guest\"; ALTER TABLE \
-             \"public\".\"Odd name\" OWNER TO \"guest\"; ALTER TABLE \"public\".\"t\" OWNER TO \
-             \"guest\"; {create}"
-        ),
+        "role \"guest\" may not create publication \"s\" (it lacks CREATE on database \"rights\"; it \
+         does not own app.x, public.Odd name, public.t), and may not read public.t, public.Odd \
+         name, app.x\n  run as a superuser, or as the owner of the tables and the database:\n    \
+         CREATE PUBLICATION \"s\" FOR TABLE ONLY \"app\".\"x\", ONLY \"public\".\"Odd name\", ONLY \
+         \"public\".\"t\" WITH (publish_via_partition_root = true);\n    GRANT SELECT ON \
+         \"public\".\"t\" TO \"guest\";\n    GRANT SELECT ON \"public\".\"Odd name\" TO \
+         \"guest\";\n    GRANT USAGE ON SCHEMA \"app\" TO \"guest\";\n    GRANT SELECT ON \
+         \"app\".\"x\" TO \"guest\";",
     );
-    execute("GRANT CREATE ON DATABASE rights TO guest; ALTER TABLE \"Odd name\" OWNER TO guest");
+    // A role that may not even replicate is told the rest, too.
+    execute("CREATE ROLE newcomer LOGIN");
+    let newcomer = to_file("s").dsn(server.dsn("newcomer", &database)).run();
+    assert!(newcomer.stderr.contains("does not let role \"newcomer\" replicate"), "{newcomer:?}");
+    let script = newcomer.stderr.split_once("database:\n").expect("a script").1;
+    for command in
+        ["CREATE PUBLICATION \"s\" FOR", "GRANT USAGE ON SCHEMA \"app\"", "GRANT SELECT ON"]
+    {
+        assert!(script.contains(command), "{script}");
+    }
+    // What is said is enough, word by word.
+    execute(script);
+    execute(
+        "DROP PUBLICATION s; GRANT CREATE ON DATABASE rights TO guest; \
+        ALTER TABLE \"Odd name\" OWNER TO guest; ALTER TABLE app.x OWNER TO guest",
+    );
     server.refuses(
         &database,
-        agent("s"),
+        agent("s").set("table.exclude.list", "app.x"),
         77,
-        &format!(
-            "role \"guest\" may not create publication \"s\": it does not own \"public\".\"t\"\n  \
-             run as a superuser: ALTER TABLE \"public\".\"t\" OWNER TO \"guest\"; {create}"
-        ),
+        "role \"guest\" may not create publication \"s\" (it does not own public.t), and may not \
+         read public.t\n  run as a superuser, or as the owner of the tables and the database:\n    \
+         CREATE PUBLICATION \"s\" FOR TABLE ONLY \"public\".\"Odd name\", ONLY \"public\".\"t\" WITH \
+         (publish_via_partition_root = true);\n    GRANT SELECT ON \"public\".\"t\" TO \"guest\";",
     );
-    // What was said is enough.
-    execute("ALTER TABLE t OWNER TO guest");
+    execute(script);
+    let mut running = to_file("newcomers").dsn(server.dsn("newcomer", &database));
+    running = running.argument("--publication=s");
+    let mut running = running.start();
+    running.wait_streaming();
+    running.terminate().expect(0, &[]);
+    // A role that owns its tables creates its own.
+    execute("ALTER TABLE t OWNER TO guest; GRANT USAGE ON SCHEMA app TO guest");
     let mut running = agent("guests_own").start();
     running.wait_streaming();
+    running.terminate().expect(0, &[]);
+}
+
+/// The commands of the manual, on the tables that they name, and nothing else.
+#[test]
+fn the_rights_of_the_manual_are_enough() {
+    let server = server();
+    let (database, warehouse) = (server.database("manual"), "manual_warehouse");
+    let commands = |page: &str, heading: &str| {
+        let page = std::fs::read_to_string(page).expect("the page is there");
+        let section = page.split_once(heading).expect("the heading is there").1;
+        let sql = section.split_once("```sql\n").and_then(|(_, rest)| rest.split_once("```"));
+        sql.expect("commands are there").0.to_owned()
+    };
+    server.postgres.execute(
+        &database,
+        "DROP TABLE t; CREATE TABLE customers (id int PRIMARY KEY, v text); \
+         CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO customers VALUES (1, 'a'); \
+         REVOKE ALL ON SCHEMA public FROM public; REVOKE ALL ON DATABASE manual FROM public; \
+         GRANT CONNECT ON DATABASE manual TO public",
+    );
+    let agents = commands("docs/operations.md", "### Least privilege: you create the publication");
+    server.postgres.execute(&database, &agents);
+    let sinks = commands("docs/warehouses.md", "## PostgreSQL");
+    server.postgres.execute(&database, "CREATE DATABASE manual_warehouse");
+    let sinks = sinks.replace("DATABASE warehouse", "DATABASE manual_warehouse");
+    for command in sinks.split(';').filter(|command| !command.contains("CREATE DATABASE")) {
+        let revoke = "REVOKE ALL ON SCHEMA public FROM public; \
+            REVOKE ALL ON DATABASE manual_warehouse FROM public; \
+            GRANT CONNECT ON DATABASE manual_warehouse TO public; ";
+        let command = command.split("--").last().unwrap_or_default();
+        let command = command.split_once('\n').map_or(command, |(_, command)| command);
+        server.postgres.execute(warehouse, &format!("{revoke}{command}"));
+    }
+    let mut running = Invocation::new("--http none --slot etl_slot")
+        .argument("--to")
+        .argument(server.dsn("cdc_sink", warehouse))
+        .dsn(server.dsn("cdc-agent", &database))
+        .start();
+    running.wait_streaming();
+    server
+        .postgres
+        .execute(&database, "UPDATE customers SET v = 'b'; INSERT INTO orders VALUES (7)");
+    process::wait_until(PATIENCE, "changes to be applied", || {
+        let sql = "SELECT v || o.id FROM customers, orders o";
+        let client = server.postgres.client(warehouse).query_opt(sql, &[]);
+        client.ok().flatten().is_some_and(|row| row.get::<_, String>(0) == "b7")
+    });
     running.terminate().expect(0, &[]);
 }
 
@@ -61,9 +134,11 @@ fn the_role_may_not_read_a_table() {
         &database,
         agent(),
         77,
-        "role \"guest\" may not read public.t, hidden.u\n  run as a superuser or the tables' owner: \
-         GRANT SELECT ON \"public\".\"t\" TO \"guest\"; GRANT USAGE ON SCHEMA \"hidden\" TO \
-         \"guest\"; GRANT SELECT ON \"hidden\".\"u\" TO \"guest\"",
+        &format!(
+            "role \"guest\" may not read public.t, hidden.u\n  {OWNER}\n    GRANT SELECT ON \
+             \"public\".\"t\" TO \"guest\";\n    GRANT USAGE ON SCHEMA \"hidden\" TO \
+             \"guest\";\n    GRANT SELECT ON \"hidden\".\"u\" TO \"guest\";"
+        ),
     );
     // One column is not all of them.
     execute(
@@ -74,16 +149,20 @@ fn the_role_may_not_read_a_table() {
         &database,
         agent(),
         77,
-        "role \"guest\" may not read public.t\n  run as a superuser or the tables' owner: GRANT \
-         SELECT ON \"public\".\"t\" TO \"guest\"",
+        &format!(
+            "role \"guest\" may not read public.t\n  {OWNER}\n    GRANT SELECT ON \
+             \"public\".\"t\" TO \"guest\";"
+        ),
     );
     execute("GRANT SELECT ON t TO guest; ALTER TABLE t ENABLE ROW LEVEL SECURITY");
     server.refuses(
         &database,
         agent(),
         77,
-        "row-level security hides rows of public.t from role \"guest\"\n  run as a superuser: ALTER \
-         ROLE \"guest\" BYPASSRLS",
+        &format!(
+            "role \"guest\" does not see all rows of public.t (row-level security)\n  {OWNER}\n    \
+             ALTER ROLE \"guest\" BYPASSRLS;"
+        ),
     );
     execute("ALTER TABLE t DISABLE ROW LEVEL SECURITY");
     let mut running = to_file("may_read").dsn(server.dsn("guest", &database));
@@ -106,8 +185,10 @@ fn a_publication_of_ours_goes_when_there_is_no_slot_for_it() {
         &database,
         agent("s"),
         77,
-        "role \"guest\" may not read public.t\n  run as a superuser or the tables' owner: GRANT \
-         SELECT ON \"public\".\"t\" TO \"guest\"",
+        &format!(
+            "role \"guest\" may not read public.t\n  {OWNER}\n    GRANT SELECT ON \
+             \"public\".\"t\" TO \"guest\";"
+        ),
     );
 }
 

@@ -202,16 +202,24 @@ pub fn create_command(
     tables: Option<&[TableName]>,
     via_root: bool,
 ) -> String {
+    format!(
+        "BEGIN; SET LOCAL lock_timeout TO '5s'; {}; COMMENT ON PUBLICATION {} IS {}; COMMIT",
+        plain_create_command(name, tables, via_root),
+        quote_identifier(name),
+        quote_literal(&format!("{MARK}{slot}")),
+    )
+}
+
+/// The SQL that creates a publication; `None` for all tables.
+pub fn plain_create_command(name: &str, tables: Option<&[TableName]>, via_root: bool) -> String {
     let list = match tables {
         None => " FOR ALL TABLES".to_owned(),
         Some([]) => String::new(),
         Some(tables) => format!(" FOR TABLE {}", only(tables)),
     };
     format!(
-        "BEGIN; SET LOCAL lock_timeout TO '5s'; CREATE PUBLICATION {name}{list} WITH (publish_via_partition_root = {via_root}); \
-         COMMENT ON PUBLICATION {name} IS {}; COMMIT",
-        quote_literal(&format!("{MARK}{slot}")),
-        name = quote_identifier(name),
+        "CREATE PUBLICATION {}{list} WITH (publish_via_partition_root = {via_root})",
+        quote_identifier(name)
     )
 }
 

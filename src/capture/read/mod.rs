@@ -24,11 +24,11 @@ use crate::capture::postgres::catalog_query;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::SystemIdentity;
-use crate::capture::prepare;
 use crate::capture::prepare::Captured;
 use crate::capture::resume;
 use crate::capture::resume::FirstEpoch;
 use crate::capture::resume::Start;
+use crate::capture::rights;
 use crate::capture::session::Session;
 use crate::capture::settings::RowCountOrder;
 use crate::capture::settings::SnapshotMode;
@@ -113,7 +113,7 @@ impl Reader<'_> {
     ) -> Result<Lsn, CaptureError> {
         let tables: Vec<Table> = self.wanted().cloned().collect();
         if self.reads_data() {
-            prepare::check_select_rights(self.sql, self.session.settings, &tables)?;
+            rights::check_select(self.sql, self.session.settings, &tables)?;
             // What the destination refuses is refused before a slot keeps log.
             let settings = self.session.settings;
             let whole = (false, settings.values.fidelity);
@@ -177,7 +177,7 @@ impl Reader<'_> {
             slot::drop_slot(self.sql, &self.session.settings.slot)?;
             return self.fresh(connection, known.slot.epoch + 1, state);
         }
-        prepare::check_select_rights(self.sql, self.session.settings, &missing)?;
+        rights::check_select(self.sql, self.session.settings, &missing)?;
         let (parent, point) = self.temporary_snapshot()?;
         if first_attempt {
             // Nothing has been sent yet: the reads hold everything before the point.
@@ -213,7 +213,7 @@ impl Reader<'_> {
         if !self.reads_data() {
             return Ok(());
         }
-        prepare::check_select_rights(self.sql, self.session.settings, missing)?;
+        rights::check_select(self.sql, self.session.settings, missing)?;
         for (table, facts) in missing {
             let begun = state.tables.get(&table.name).is_some_and(|known| {
                 known.oid == table.oid.0 && known.epoch_begun == state.slot.epoch
