@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use crate::capture::progress::Ledger;
 use crate::capture::publisher::Ack;
@@ -47,6 +48,10 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Records in flight without an acknowledgement for so long mean that the sink does not take them.
 const SINK_SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// A process that did not run for so long, because it was suspended or its machine was, may have a
+/// successor.
+const SUSPENDED_AFTER: Duration = Duration::from_secs(10);
 
 /// What the delivery loop shares.
 #[derive(Debug, Default)]
@@ -281,6 +286,23 @@ pub(super) struct DeliveryLoop<'a> {
     pub(super) stop: &'a Stop,
 }
 
+/// A moment by both clocks: one of them goes on while the machine is suspended.
+struct Clock {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Clock { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        // A clock that was set back has not moved.
+        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
+}
+
 /// A position that is being stored.
 struct Pending {
     number: u32,
@@ -310,8 +332,22 @@ impl DeliveryLoop<'_> {
         let mut pending: Option<Pending> = None;
         let mut last = LastStore { at: Instant::now(), busy: false };
         let mut heard = Instant::now();
+        let mut clock = Clock::now();
         while !self.stop.is_requested() {
             self.health.turn("deliveries");
+            // Before anything is polled or stored: what is in flight may come behind what a
+            // successor has published, and its positions are later.
+            let stood_still = clock.elapsed();
+            if stood_still > SUSPENDED_AFTER {
+                return Err(PublishError::Broken {
+                    during: "keeping what is in flight".to_owned(),
+                    reason: format!(
+                        "the process stood still for {} s and may have had a successor meanwhile",
+                        stood_still.as_secs()
+                    ),
+                });
+            }
+            clock = Clock::now();
             acks.clear();
             self.publisher.poll(POLL_TIMEOUT, &mut acks)?;
             if !acks.is_empty() {

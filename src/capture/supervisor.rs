@@ -21,6 +21,7 @@ use crate::capture::session::Session;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::status::Status;
 use crate::lineage::Lineage;
+use crate::lsn::Lsn;
 use crate::stop::Stop;
 use crate::table::TableName;
 use crate::telemetry::Health;
@@ -82,12 +83,49 @@ pub fn run(settings: CaptureSettings, process: &Process) -> Result<(), CaptureFa
         slot_attempts: 0,
         slot_told: None,
         sessions: 0,
+        undecodable: Undecodable::default(),
         named: Mutex::default(),
     };
     process.lineage.begun();
     let result = supervisor.run();
     process.lineage.end(result.as_ref().err().map(|failure| &*failure.error as _));
     result
+}
+
+/// Bytes that cannot be decoded may be an accident of the line; the same again and again at one
+/// place are not.
+#[derive(Debug, Default)]
+struct Undecodable {
+    at: Lsn,
+    times: u32,
+}
+
+/// How often it is tried at one place.
+const DECODE_ATTEMPTS: u32 = 10;
+
+impl Undecodable {
+    fn judge(&mut self, error: CaptureError, pipeline: Option<&Pipeline>) -> CaptureError {
+        if !matches!(
+            error,
+            CaptureError::Decode(_) | CaptureError::Source(SourceError::Decode { .. })
+        ) {
+            return error;
+        }
+        let at = pipeline.map_or(Lsn::ZERO, |pipeline| pipeline.resume(Lsn::ZERO).lsn);
+        if self.count(at) < DECODE_ATTEMPTS {
+            return error;
+        }
+        CaptureError::OutOfStep {
+            message: format!("{error}; so it was {DECODE_ATTEMPTS} times in a row after {at}"),
+        }
+    }
+
+    /// How often in a row it has been so at this place.
+    fn count(&mut self, at: Lsn) -> u32 {
+        self.times = if self.at == at { self.times.saturating_add(1) } else { 1 };
+        self.at = at;
+        self.times
+    }
 }
 
 struct Supervisor<'a> {
@@ -101,6 +139,7 @@ struct Supervisor<'a> {
     slot_attempts: u32,
     slot_told: Option<Instant>,
     sessions: u64,
+    undecodable: Undecodable,
     /// Tables that are not captured and have been named.
     named: Mutex<BTreeSet<TableName>>,
 }
@@ -116,6 +155,7 @@ impl Supervisor<'_> {
                 tracing::debug!(%error, "ended while stopping");
                 return Ok(());
             }
+            let error = self.undecodable.judge(error, pipeline.as_ref());
             let disposition = error.disposition();
             match &disposition {
                 Disposition::Reconnect => self.wait_before_retry(error)?,
@@ -243,4 +283,30 @@ fn fraction() -> f64 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());
     f64::from(nanos % 1000) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::wire;
+
+    fn undecodable() -> CaptureError {
+        // A length that no frame has.
+        wire::split_frame(b"d\0\0\0\0rest").expect_err("it is no frame").into()
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_at_one_place_is_not_tried_for_ever() {
+        let mut judge = Undecodable::default();
+        for _ in 1..DECODE_ATTEMPTS {
+            let error = judge.judge(undecodable(), None);
+            assert_eq!(error.disposition(), Disposition::Reconnect);
+        }
+        let error = judge.judge(undecodable(), None);
+        assert_eq!(error.disposition(), Disposition::Bug);
+        assert!(error.to_string().contains("10 times in a row after 0/0"), "{error}");
+        // The stream went on meanwhile: it is another place.
+        assert_eq!(judge.count(Lsn(1)), 1);
+        assert_eq!(judge.count(Lsn(1)), 2);
+    }
 }

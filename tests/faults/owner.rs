@@ -126,3 +126,19 @@ fn epoch_of(agent: &Agent) -> u64 {
     let digits = said.split(|letter: char| !letter.is_ascii_digit()).next();
     digits.and_then(|digits| digits.parse().ok()).expect("a number")
 }
+
+/// Stopped for so long that a successor may have begun, and woken with records in flight.
+#[test]
+fn an_agent_that_stood_still_gives_up_what_it_had_in_flight() {
+    let name = "stood_still";
+    let mut small = Small::new(run::shared_postgres(15), name);
+    small.agent.daemon().freeze();
+    small.insert(21, 30);
+    std::thread::sleep(Duration::from_secs(11));
+    small.agent.daemon().thaw();
+    small.agent.wait(run::SOON, "the agent to notice", |agent| {
+        agent.logged("the process stood still for 1") && agent.logged("trying again")
+    });
+    small.insert(31, 40);
+    small.assert_equal(&[ITEMS]);
+}

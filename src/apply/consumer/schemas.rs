@@ -36,8 +36,8 @@ struct TableState {
     end_offsets: BTreeMap<i32, i64>,
 }
 
-/// Entries read from the topic, as far as they have been added since, whenever one is wanted that is
-/// not known.
+/// Entries read from the topic, as far as they have been added since, whenever one is wanted that
+/// is not known.
 pub struct TopicSchemas {
     kafka: KafkaSettings,
     entries: HashMap<(String, String), Vec<u8>>,

@@ -47,8 +47,11 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The server's own limits, below ours: a query that is given up here must not live on there, with
 /// its backend. Questions are about the catalog; one that waits for a table's lock would hold up
-/// the stream, and who waits for an exclusive lock holds up everybody else.
-const LIMITS: &str = "SET statement_timeout TO '55s'; SET lock_timeout TO '1s'";
+/// the stream, and who waits for an exclusive lock holds up everybody else. A client that has
+/// vanished without a word is missed by the server within a minute, as a walsender is: the session
+/// holds the lock on the slot.
+const LIMITS: &str = "SET statement_timeout TO '55s'; SET lock_timeout TO '1s'; \
+    SET tcp_keepalives_idle TO 20; SET tcp_keepalives_interval TO 10; SET tcp_keepalives_count TO 3";
 
 /// While a query runs the server looks so often whether we are there still. Not every system that
 /// PostgreSQL runs on can tell.

@@ -86,8 +86,8 @@ impl KafkaPublisher {
                 topic,
                 segment_bytes = bytes,
                 "the topic has large segments, which are read at each start before they are \
-                 compacted; run: kafka-configs.sh --bootstrap-server {} --alter --entity-type topics \
-                 --entity-name {topic} --add-config segment.bytes=16777216,\
+                 compacted; run: kafka-configs.sh --bootstrap-server {} --alter --entity-type \
+                 topics --entity-name {topic} --add-config segment.bytes=16777216,\
                  min.cleanable.dirty.ratio=0.1",
                 self.settings.kafka.brokers
             );
