@@ -1,5 +1,5 @@
-//! Goal: a source that is read anew ends in every warehouse as it is, though nobody saw what was
-//! deleted in between.
+//! Goal: a source, or a table, that is read anew ends in every warehouse as it is, though nobody
+//! saw what was deleted in between.
 //!
 //! Method: an agent follows a database, is stopped and its slot dropped; rows go and come, a table
 //! loses all of them; the agent starts again. By way of Kafka and without it, into PostgreSQL and
@@ -51,7 +51,8 @@ const FOLLOWED: &[&str] = &[
 ];
 
 /// While nobody does.
-const UNSEEN: &str = "DELETE FROM s.t WHERE id BETWEEN 5 AND 25; INSERT INTO s.t VALUES (7, 'back'); \
+const UNSEEN: &str = "DELETE FROM s.t WHERE id BETWEEN 5 AND 25; INSERT INTO s.t VALUES (7, \
+'back'); \
     UPDATE s.t SET a = 'unseen' WHERE id = 30; DELETE FROM s.emptied; \
     DELETE FROM s.bag WHERE a = 'y'; INSERT INTO s.bag VALUES ('z')";
 
@@ -112,6 +113,128 @@ fn play(database: &str, store: &Store, options: AgentOptions, apply: impl Fn()) 
     }
     assert_eq!(marks(store), Vec::<String>::new(), "{database}");
     println!("{database}: {} tables are equal", TABLES.len());
+}
+
+const COMING_BACK: &str = "CREATE SCHEMA s; CREATE SCHEMA elsewhere;
+    CREATE TABLE s.recreated (id int PRIMARY KEY, a text);
+    CREATE TABLE s.bag (a text); ALTER TABLE s.bag REPLICA IDENTITY FULL;
+    CREATE TABLE s.swapped (id int PRIMARY KEY, a text);
+    CREATE TABLE s.swapped_new (id int PRIMARY KEY, a text);
+    CREATE TABLE s.renamed (id int PRIMARY KEY, a text);
+    CREATE TABLE s.moved (id int PRIMARY KEY, a text);
+    CREATE TABLE s.out_and_in (id int PRIMARY KEY, a text);
+    CREATE TABLE s.filtered (id int PRIMARY KEY, a text);
+    INSERT INTO s.recreated VALUES (1, 'a'), (2, 'b');
+    INSERT INTO s.bag VALUES ('x'), ('x'), ('y');
+    INSERT INTO s.swapped VALUES (1, 'a'), (2, 'b');
+    INSERT INTO s.swapped_new VALUES (2, 'of the new one'), (3, 'c');
+    INSERT INTO s.renamed VALUES (1, 'a'), (2, 'b');
+    INSERT INTO s.moved VALUES (1, 'a');
+    INSERT INTO s.out_and_in VALUES (1, 'a'), (2, 'b');
+    INSERT INTO s.filtered VALUES (1, 'a'), (2, 'b');
+    CREATE TABLE s.beat (at serial PRIMARY KEY);
+    CREATE PUBLICATION back FOR TABLE s.recreated, s.bag, s.swapped, s.swapped_new, s.renamed, \
+    s.moved, s.out_and_in, s.filtered, s.beat";
+
+/// What migrations and operators do to tables, with changes before, between and after.
+const GOING_AND_COMING: &str = "UPDATE s.recreated SET a = 'of the dropped one';
+    INSERT INTO s.recreated VALUES (4, 'of the dropped one');
+    DROP TABLE s.recreated; CREATE TABLE s.recreated (id int PRIMARY KEY, a text);
+    INSERT INTO s.recreated VALUES (1, 'of the new one');
+    ALTER PUBLICATION back ADD TABLE s.recreated;
+    DROP TABLE s.bag; CREATE TABLE s.bag (a text); ALTER TABLE s.bag REPLICA IDENTITY FULL;
+    INSERT INTO s.bag VALUES ('x'), ('z'); ALTER PUBLICATION back ADD TABLE s.bag;
+    INSERT INTO s.swapped VALUES (5, 'e');
+    ALTER TABLE s.swapped RENAME TO swapped_old; ALTER TABLE s.swapped_new RENAME TO swapped;
+    UPDATE s.renamed SET a = 'before' WHERE id = 1;
+    ALTER TABLE s.renamed RENAME TO has_another_name;
+    UPDATE s.has_another_name SET a = 'after' WHERE id = 2;
+    ALTER TABLE s.moved SET SCHEMA elsewhere;
+    ALTER PUBLICATION back DROP TABLE s.out_and_in;
+    INSERT INTO s.out_and_in VALUES (3, 'c'); DELETE FROM s.out_and_in WHERE id = 2;
+    UPDATE s.out_and_in SET a = 'unseen' WHERE id = 1;
+    ALTER PUBLICATION back ADD TABLE s.out_and_in;
+    UPDATE s.out_and_in SET a = 'seen' WHERE id = 3";
+
+/// Changes afterwards.
+const BACK: &str = "INSERT INTO s.recreated VALUES (2, 'later'); INSERT INTO s.bag VALUES ('w');
+    UPDATE s.swapped SET a = 'later' WHERE id = 3; INSERT INTO s.out_and_in VALUES (4, 'later');
+    INSERT INTO s.has_another_name VALUES (9, 'later'); INSERT INTO elsewhere.moved VALUES (2, 'b')";
+
+const CAME_BACK: [&str; 7] = [
+    "s.recreated",
+    "s.bag",
+    "s.swapped",
+    "s.swapped_old",
+    "s.has_another_name",
+    "elsewhere.moved",
+    "s.out_and_in",
+];
+
+/// Tables go and come back: first while the agent is away, or while it streams.
+#[track_caller]
+fn come_back(database: &str, store: &Store, options: AgentOptions, away: bool, apply: impl Fn()) {
+    let server = scene::server();
+    let options = options.set("publication.name", "back").set("catalog.interval.ms", "500");
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(Duration::from_secs(60));
+    server.execute(database, "INSERT INTO s.recreated VALUES (3, 'c')");
+    deliver(database, &mut agent);
+    apply();
+    if away {
+        agent.stop();
+    }
+    for sql in GOING_AND_COMING.split_inclusive(';') {
+        server.execute(database, sql);
+    }
+    if away {
+        agent.start_again();
+        agent.wait_streaming(Duration::from_secs(60));
+    }
+    agent.wait(Duration::from_secs(60), "the renamed table to be seen", |agent| {
+        agent.log().contains("s.renamed renamed_to=s.has_another_name")
+    });
+    server.execute(database, BACK);
+    deliver(database, &mut agent);
+    agent.stop();
+    apply();
+    for table in CAME_BACK {
+        let found = compare::differences((server, database), table, store, "");
+        assert!(found.is_empty(), "{database}: {table}: {found:#?}");
+    }
+    for gone in ["s.renamed", "s.moved", "s.swapped_new"] {
+        let rows = store.one(&format!("SELECT CAST(count(*) AS text) FROM {gone}"));
+        assert_eq!(rows.as_deref(), Some("0"), "{database}: rows of {gone} are gone");
+    }
+    println!("{database}: {} tables are equal", CAME_BACK.len());
+}
+
+#[test]
+fn tables_that_come_back_under_the_same_name_are_the_sources() {
+    let (server, kafka) = (scene::server(), scene::kafka());
+    for (kind, away) in KINDS.into_iter().zip([true, false]) {
+        let database = format!("back_{kind:?}").to_lowercase();
+        server.create_database(&database);
+        server.execute(&database, COMING_BACK);
+        let store = Store::new(kind, server, &format!("{database}_warehouse"));
+        let options = AgentOptions::new(&server.dsn(&database), kafka, &database);
+        let topics = format!("{database}\\..*");
+        let sink = SinkOptions::new(&kafka.bootstrap(), &topics, &store.url()).group(&database);
+        come_back(&database, &store, options, away, || drop(sink.once()));
+    }
+}
+
+#[test]
+fn tables_that_come_back_under_the_same_name_are_the_sources_without_kafka() {
+    let server = scene::server();
+    for (kind, away) in KINDS.into_iter().zip([false, true]) {
+        let database = format!("back_direct_{kind:?}").to_lowercase();
+        server.create_database(&database);
+        server.execute(&database, COMING_BACK);
+        let store = Store::new(kind, server, &format!("{database}_warehouse"));
+        let options = AgentOptions::to_lines(&server.dsn(&database), &store.url(), &database);
+        come_back(&database, &store, options, away, || {});
+    }
 }
 
 #[test]

@@ -40,6 +40,11 @@ pub enum CaptureError {
         /// Why.
         reason: String,
     },
+    /// What is captured has changed: the next session looks anew.
+    Changed {
+        /// What has changed.
+        what: String,
+    },
     /// A thread of ours ended without a word.
     Lost {
         /// Which.
@@ -86,6 +91,7 @@ impl CaptureError {
             | CaptureError::OutOfStep { .. }
             | CaptureError::Value { .. }
             | CaptureError::Outdated { .. }
+            | CaptureError::Changed { .. }
             | CaptureError::Lost { .. } => None,
         }
     }
@@ -95,7 +101,7 @@ impl CaptureError {
         match self {
             CaptureError::Source(error) => source_disposition(error),
             CaptureError::Publish(error) => publish_disposition(error),
-            CaptureError::Decode(_) => Disposition::Reconnect,
+            CaptureError::Decode(_) | CaptureError::Changed { .. } => Disposition::Reconnect,
             CaptureError::Outdated { .. } => Disposition::Restart,
             CaptureError::OutOfStep { .. } | CaptureError::Lost { .. } => Disposition::Bug,
             CaptureError::Value { .. } => Disposition::Halt {
@@ -158,6 +164,9 @@ impl fmt::Display for CaptureError {
             ),
             CaptureError::Outdated { reason } => {
                 write!(formatter, "everything in flight is given up: {reason}")
+            }
+            CaptureError::Changed { what } => {
+                write!(formatter, "what is captured has changed: {what}")
             }
             CaptureError::Lost { thread } => write!(formatter, "the {thread} thread ended early"),
         }

@@ -38,6 +38,7 @@ impl Reader<'_> {
         let closer = connection.closer()?;
         let failover = !temporary && self.session.settings.slot_options.failover;
         let done = crate::stop::Stop::default();
+        let (session, sql) = (&self.session, self.sql);
         self.session.health.set_phase("creating the slot");
         self.session.health.set_ready("source", Err("the slot is being created".to_owned()));
         std::thread::scope(|scope| {
@@ -45,12 +46,12 @@ impl Reader<'_> {
                 let begun = Instant::now();
                 let mut told = 0;
                 while !done.wait(std::time::Duration::from_millis(100)) {
-                    if self.session.stop.is_requested() {
+                    if session.stop.is_requested() {
                         closer.shutdown();
                     }
                     if begun.elapsed().as_secs() / 10 > told {
                         told = begun.elapsed().as_secs() / 10;
-                        self.name_old_transactions();
+                        name_old_transactions(sql);
                     }
                 }
             });
@@ -58,25 +59,6 @@ impl Reader<'_> {
             done.request();
             created.map_err(|error| slots_exhausted(error).into())
         })
-    }
-
-    /// Says what the creation of a slot waits for.
-    fn name_old_transactions(&self) {
-        let rows = self.sql.query(
-            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
-             (extract(epoch FROM clock_timestamp() - xact_start))::int8 FROM pg_stat_activity \
-             WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY 4 DESC LIMIT 3",
-            &[],
-        );
-        for row in rows.unwrap_or_default() {
-            tracing::warn!(
-                pid = row.get::<_, i32>(0),
-                role = row.get::<_, String>(1),
-                application = row.get::<_, String>(2),
-                open_seconds = row.get::<_, Option<i64>>(3),
-                "creating the slot waits for a transaction to end"
-            );
-        }
     }
 
     /// A snapshot of its own, exact at a position of the log: that of a temporary slot.
@@ -155,6 +137,25 @@ impl Reader<'_> {
         )?;
         let time = UnixMicros(row.get(2));
         Ok(Parent { name: row.get(0), text: row.get(1), time, sql })
+    }
+}
+
+/// Says what the creation of a slot waits for.
+fn name_old_transactions(sql: &Sql) {
+    let rows = sql.query(
+        "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+         (extract(epoch FROM clock_timestamp() - xact_start))::int8 FROM pg_stat_activity \
+         WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY 4 DESC LIMIT 3",
+        &[],
+    );
+    for row in rows.unwrap_or_default() {
+        tracing::warn!(
+            pid = row.get::<_, i32>(0),
+            role = row.get::<_, String>(1),
+            application = row.get::<_, String>(2),
+            open_seconds = row.get::<_, Option<i64>>(3),
+            "creating the slot waits for a transaction to end"
+        );
     }
 }
 

@@ -2,16 +2,21 @@
 //! captured.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::capture::deliveries::Deliveries;
+use crate::capture::gate::Change;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::publication;
+use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
+use crate::capture::prepare::Captured;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::state::Published;
 use crate::lsn::Lsn;
 use crate::oid::Oid;
 use crate::stop::Stop;
@@ -33,8 +38,10 @@ pub(super) struct Monitor<'a> {
     pub(super) deliveries: &'a Deliveries,
     /// Ends the watching.
     pub(super) ended: &'a Stop,
-    /// Tables that the publication publishes.
-    pub(super) published: HashSet<Oid>,
+    /// What is captured.
+    pub(super) captured: &'a Captured,
+    /// Ends the session when that has changed.
+    pub(super) change: &'a Change,
 }
 
 /// The obstacle to readiness that is found here.
@@ -69,8 +76,10 @@ impl Monitor<'_> {
         let mut warned = false;
         let mut received = Received::default();
         while !self.ended.wait(self.settings.times.catalog) {
-            let looked = self.look_at_slot(&mut warned, &mut received);
-            let looked = looked.and_then(|()| self.look_at_tables(&mut named));
+            let looked = self
+                .look_at_slot(&mut warned, &mut received)
+                .and_then(|()| self.look_at_members())
+                .and_then(|published| self.look_at_tables(&published, &mut named));
             if let Err(error) = looked {
                 tracing::debug!(%error, "the source could not be looked at");
             }
@@ -107,14 +116,53 @@ impl Monitor<'_> {
         Ok(())
     }
 
+    /// Compares what the publication publishes with what is captured, and gives it. What has come
+    /// since and was published from its creation on, the stream brings.
+    fn look_at_members(&self) -> Result<HashSet<Oid>, SourceError> {
+        let name = &self.settings.publication;
+        let published = publication::published_tables(self.sql, name, false)?;
+        let now: HashMap<Oid, &PublishedTable> =
+            published.iter().map(|table| (table.oid, table)).collect();
+        let mut before = HashSet::new();
+        for (table, _) in &self.captured.tables {
+            before.insert(table.oid);
+            if table.membership.entries.is_empty() {
+                continue;
+            }
+            match now.get(&table.oid) {
+                None => self.change.note(|| format!("{} is not published any more", table.name)),
+                Some(now) if now.name != table.name => {
+                    self.change.note(|| format!("{} was renamed to {}", table.name, now.name));
+                }
+                Some(now) if !continues(table, now) => {
+                    self.change.note(|| format!("{} is published in another way", table.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let come = |table: &&PublishedTable| {
+            !before.contains(&table.oid) && self.settings.tables.allows(&table.name)
+        };
+        for table in published.iter().filter(come) {
+            if publication::birth(self.sql, name, table.oid)?.is_none() {
+                self.change.note(|| format!("{} has come into the publication", table.name));
+            }
+        }
+        Ok(now.into_keys().collect())
+    }
+
     /// Names each table once that could be captured and is not.
-    fn look_at_tables(&self, named: &mut BTreeSet<TableName>) -> Result<(), SourceError> {
+    fn look_at_tables(
+        &self,
+        published: &HashSet<Oid>,
+        named: &mut BTreeSet<TableName>,
+    ) -> Result<(), SourceError> {
         let (settings, name) = (self.settings, &self.settings.publication);
         let new: Vec<TableName> = publication::candidates(self.sql, !settings.via_root, name)?
             .into_iter()
             .filter(|table| {
                 table.unusable.is_none()
-                    && !self.published.contains(&table.oid)
+                    && !published.contains(&table.oid)
                     && self.settings.tables.allows(&table.name)
             })
             .map(|table| table.name)
@@ -132,6 +180,11 @@ impl Monitor<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a table has been published the same way ever since.
+fn continues(before: &PublishedTable, now: &PublishedTable) -> bool {
+    Published::from(&before.membership).continues(&(&now.membership).into())
 }
 
 #[cfg(test)]

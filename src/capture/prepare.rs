@@ -4,6 +4,7 @@
 //! that mends it.
 
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -94,6 +95,8 @@ fn names_standby(list: &str, name: &str) -> bool {
 pub(super) struct Captured {
     /// The publication.
     pub(super) publication: Publication,
+    /// Every table that it publishes.
+    pub(super) published: HashSet<Oid>,
     /// Its tables that pass the filters, in the order of reading.
     pub(super) tables: Vec<(PublishedTable, TableFacts)>,
 }
@@ -128,17 +131,35 @@ pub(super) fn ensure_publication(
         Some(_) => {}
     }
     let publication = found.ok_or_else(|| publication_gone(settings))?;
-    let whole = settings.values.fidelity.is_debezium();
-    let mut published = publication::published_tables(sql, name, whole)?;
-    report.left_out(settings, &candidates, &published);
-    if publication.created_for.is_none() {
-        report.refused(sql, &publication, (settings, &candidates, &published))?;
+    let captured = captured(sql, settings, publication, state)?;
+    report.left_out(settings, &candidates, &captured.published);
+    if captured.publication.created_for.is_none() {
+        report.refused(sql, &captured, (settings, &candidates))?;
     }
+    replica_identity::warn(sql, &captured.tables, |table| report.is_first(table))?;
+    check_number(settings, captured.tables.len())?;
+    Ok(captured)
+}
+
+/// What is captured, as this connection sees it: the present, or what its snapshot shows.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub(super) fn captured(
+    sql: &Sql,
+    settings: &CaptureSettings,
+    publication: Publication,
+    state: Option<&State>,
+) -> Result<Captured, CaptureError> {
+    let whole = settings.values.fidelity.is_debezium();
+    let mut published = publication::published_tables(sql, &settings.publication, whole)?;
+    let oids = published.iter().map(|table| table.oid).collect();
     for which in unpublished(settings, &publication, state) {
         published.extend(publication::unpublished(sql, &published, *which)?);
     }
-    let oids: Vec<Oid> = published.iter().map(|table| table.oid).collect();
-    let mut facts = catalog_query::tables(sql, &oids)?;
+    let read: Vec<Oid> = published.iter().map(|table| table.oid).collect();
+    let mut facts = catalog_query::tables(sql, &read)?;
     let mut tables: Vec<(PublishedTable, TableFacts)> = published
         .into_iter()
         .filter(|table| settings.tables.allows(&table.name))
@@ -148,9 +169,7 @@ pub(super) fn ensure_publication(
         })
         .collect();
     tables.sort_by_key(|(table, _)| (settings.tables.order(&table.name), table.name.clone()));
-    replica_identity::warn(sql, &tables, |table| report.is_first(table))?;
-    check_number(settings, tables.len())?;
-    Ok(Captured { publication, tables })
+    Ok(Captured { publication, published: oids, tables })
 }
 
 /// Which tables are read that are not published: a publication does not limit what Debezium reads
@@ -373,13 +392,13 @@ impl Report<'_> {
     fn refused(
         &self,
         sql: &Sql,
-        publication: &Publication,
-        (settings, candidates, published): (&CaptureSettings, &[Candidate], &[PublishedTable]),
+        captured: &Captured,
+        (settings, candidates): (&CaptureSettings, &[Candidate]),
     ) -> Result<(), SourceError> {
         let name = &settings.publication;
         let mut refused = publication::refused(sql, name)?;
-        if publication.operations.iter().any(|sent| matches!(*sent, "update" | "delete")) {
-            let has = |table: &&Candidate| published.iter().any(|known| known.oid == table.oid);
+        if captured.publication.operations.iter().any(|sent| matches!(*sent, "update" | "delete")) {
+            let has = |table: &&Candidate| captured.published.contains(&table.oid);
             for table in candidates.iter().filter(has) {
                 let reason = table.unusable.as_ref().filter(|reason| reason.fails_at_once());
                 refused.extend(reason.map(|reason| (table.name.clone(), reason.to_string())));
@@ -401,13 +420,13 @@ impl Report<'_> {
         &self,
         settings: &CaptureSettings,
         candidates: &[Candidate],
-        published: &[PublishedTable],
+        published: &HashSet<Oid>,
     ) {
         let count = |reason: &str| self.metrics.tables_left_out.with_label_values(&[reason]).inc();
         self.metrics.tables_left_out.reset();
         self.metrics.clear_left_out();
         for table in candidates {
-            if published.iter().any(|known| known.oid == table.oid) {
+            if published.contains(&table.oid) {
                 continue;
             }
             if !settings.tables.allows(&table.name) {

@@ -120,7 +120,7 @@ pub(super) fn check_slot(
     let refuse = |message: String| match state {
         Some(state) if settings.snapshot.starts_over || dropped => {
             tracing::warn!(reason = message, "all tables are read again, in a new epoch");
-            Ok(Start::Over { epoch: state.slot.epoch + 1 })
+            Ok(Start::Over { epoch: state.next_epoch() })
         }
         _ => Err(SourceError::configuration(message, drop_hint.clone())),
     };
@@ -131,9 +131,10 @@ pub(super) fn check_slot(
                  since then are gone",
                 state.slot.lsn
             )),
-            Some(state) => Ok(Start::Fresh {
-                epoch: state.slot.epoch + u64::from(state.slot.read_attempts > 0),
-            }),
+            Some(state) if state.slot.read_attempts > 0 => {
+                Ok(Start::Fresh { epoch: state.next_epoch() })
+            }
+            Some(state) => Ok(Start::Fresh { epoch: state.highest_epoch() }),
             None => Ok(Start::Fresh { epoch: 0 }),
         };
     };

@@ -1,5 +1,6 @@
 //! One connection to the source, from looking around to the end of the stream.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -16,8 +17,11 @@ use crate::capture::datasets;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
+use crate::capture::gate::Change;
+use crate::capture::gate::Gates;
 use crate::capture::heartbeat::Action;
 use crate::capture::heartbeat::HeartbeatLoop;
+use crate::capture::members;
 use crate::capture::monitor::Monitor;
 use crate::capture::notifier::Notifier;
 use crate::capture::pipeline::Pipeline;
@@ -123,6 +127,7 @@ impl Session<'_> {
         // After the slot: whoever confirms stores before, so that what is stored is never behind.
         let (mut state, first_epoch) = self.load_state()?;
         let identity = slot::identify_system(&mut connection)?;
+        let begun_at = identity.wal_lsn;
         if let Some(state) = &mut state {
             self.check_identity(&mut connection, &identity, state)?;
         }
@@ -132,6 +137,7 @@ impl Session<'_> {
         if slot.is_some() && !over {
             self.require_publication(sql, state.is_some())?;
         }
+        let existed = members::all_tables(sql)?;
         let captured = prepare::ensure_publication(sql, self.settings, has_history, self.report)?;
         if let (Some(slot), Some(state), false) = (&slot, &mut state, over) {
             resume::check_publication(self.settings, &captured, slot, state)?;
@@ -142,10 +148,14 @@ impl Session<'_> {
         let reader = read::Reader {
             session: *self,
             sql,
-            captured: &captured,
+            captured: RefCell::new(captured),
             identity,
             notifier: &notifier,
         };
+        if let (Start::Stream { .. } | Start::ReadAgain { .. }, Some(state)) = (&start, &mut state)
+        {
+            reader.settle(state)?;
+        }
         let start = self.read_always(start, &mut state);
         if !matches!(start, Start::Stream { .. }) {
             self.stop.wait(self.settings.snapshot.delay);
@@ -153,6 +163,7 @@ impl Session<'_> {
         let known = (slot.is_some(), first_epoch);
         let from = reader.begin(start, &mut connection, known, &mut state)?;
         let Some(mut state) = state else { return Ok(()) };
+        reader.note_unread(&mut state)?;
         let heartbeat = self.heartbeat()?;
         if let Some(heartbeat) = &heartbeat {
             heartbeat.beat(self.stop)?;
@@ -164,8 +175,11 @@ impl Session<'_> {
         let resume = self.pipeline.resume(from);
         let repair = reader.repair(&mut state, resume.lsn)?;
         self.stop.wait(self.settings.snapshot.streaming_delay);
+        let captured = reader.captured.into_inner();
         self.claim(sql, &mut state, resume.lsn)?;
-        self.stream(connection, (sql, heartbeat.as_ref()), (&captured, &state), (resume, repair))
+        let gates = Gates::new(&state, existed, begun_at);
+        let known = (&captured, &state, gates);
+        self.stream(connection, (sql, heartbeat.as_ref()), known, (resume, repair))
     }
 
     /// Whether the server still has everything that was published. Positions in memory belong to a
@@ -248,8 +262,8 @@ impl Session<'_> {
             (Start::Stream { from }, Some(state))
                 if always && !self.streamed.load(Ordering::Relaxed) =>
             {
-                tracing::info!(epoch = state.slot.epoch + 1, "snapshot.mode is always");
-                state.slot.epoch += 1;
+                state.slot.epoch = state.next_epoch();
+                tracing::info!(epoch = state.slot.epoch, "snapshot.mode is always");
                 state.slot.complete = false;
                 state.slot.read_attempts = state.slot.read_attempts.max(1);
                 Start::ReadAgain { confirmed: from }
@@ -310,7 +324,7 @@ impl Session<'_> {
         &self,
         connection: Connection,
         (sql, heartbeat): (&Sql, Option<&HeartbeatLoop<'_>>),
-        (captured, state): (&Captured, &State),
+        (captured, state, gates): (&Captured, &State, Gates),
         (resume, repair): (Resume, Option<Repair>),
     ) -> Result<(), CaptureError> {
         let options = StartOptions {
@@ -321,7 +335,9 @@ impl Session<'_> {
             extra: self.settings.slot_options.stream_params.clone(),
         };
         self.pipeline.deliveries.start_storing(state.slot.lsn);
-        let mut encoder = self.encoder(sql, captured, state, resume.lsn)?;
+        let change = Change::default();
+        let gates = (state.slot.epoch, gates);
+        let mut encoder = self.encoder((sql, &change), captured, gates, resume.lsn)?;
         encoder.set_last_commit(resume.last_commit);
         encoder.repair_with(repair);
         let stream = match ReplicationStream::start(connection, &options) {
@@ -333,7 +349,7 @@ impl Session<'_> {
         self.health.set_phase("streaming");
         self.health.set_ready("source", Ok(()));
         self.status.set_streaming(true);
-        let result = self.encode(stream, (sql, heartbeat), captured, &mut encoder);
+        let result = self.encode(stream, (sql, heartbeat), (captured, &change), &mut encoder);
         self.status.set_streaming(false);
         encoder.abandon();
         self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
@@ -382,13 +398,13 @@ impl Session<'_> {
         }
     }
 
-    fn encoder(
-        &self,
-        sql: &Sql,
+    fn encoder<'a>(
+        &'a self,
+        (sql, change): (&Sql, &'a Change),
         captured: &Captured,
-        state: &State,
+        gates: (u64, Gates),
         resume_lsn: Lsn,
-    ) -> Result<Encoder<'_>, CaptureError> {
+    ) -> Result<Encoder<'a>, CaptureError> {
         let around = encode_loop::Surroundings {
             settings: self.settings,
             publisher: &*self.pipeline.publisher,
@@ -399,18 +415,16 @@ impl Session<'_> {
             health: self.health,
             stop: self.stop,
             lineage: self.lineage,
+            record: &self.pipeline.record,
+            change,
         };
-        let mut encoder = Encoder::new(around, state.slot.epoch, resume_lsn);
+        let mut encoder = Encoder::new(around, gates, resume_lsn);
         let mut facts: HashMap<Oid, TableFacts> = HashMap::new();
         let mut types = TypeCatalog::default();
         let mut oids = Vec::new();
         for (table, known) in &captured.tables {
             facts.insert(table.oid, known.clone());
             oids.extend(known.columns.iter().map(|column| column.type_oid));
-            let stored = state.tables.get(&table.name).map(|stored| stored.published_from);
-            if let Some(lsn) = stored.filter(|lsn| *lsn > Lsn::ZERO) {
-                encoder.publish_from(table.oid, lsn);
-            }
         }
         catalog_query::load_types(sql, oids, &mut types)?;
         encoder.know(facts, types);
@@ -422,7 +436,7 @@ impl Session<'_> {
         &self,
         stream: ReplicationStream,
         (sql, heartbeat): (&Sql, Option<&HeartbeatLoop<'_>>),
-        captured: &Captured,
+        (captured, change): (&Captured, &Change),
         encoder: &mut Encoder<'_>,
     ) -> Result<(), CaptureError> {
         let queue = ChunkQueue::new(self.settings.source_queue_bytes);
@@ -447,7 +461,8 @@ impl Session<'_> {
                 health: self.health,
                 deliveries: &self.pipeline.deliveries,
                 ended: &ended,
-                published: captured.tables.iter().map(|(table, _)| table.oid).collect(),
+                captured,
+                change,
             };
             scope.spawn(move || monitor.run());
             if let Some(heartbeat) = heartbeat {

@@ -188,7 +188,7 @@ mod tests {
         }
 
         fn forget(&self, state: &State, receipt: Receipt) -> Result<Stored, PublishError> {
-            self.store_slot(&state.slot.after_drop(), receipt)
+            self.store_slot(&state.after_drop(), receipt)
         }
     }
 

@@ -155,6 +155,12 @@ impl Supervisor<'_> {
                 tracing::debug!(%error, "ended while stopping");
                 return Ok(());
             }
+            if let CaptureError::Changed { what } = &error {
+                tracing::info!(what, "what is captured has changed: looking at it anew");
+                // The server needs a moment to let go of the slot.
+                self.process.stop.wait(PAUSE_FIRST);
+                continue;
+            }
             let error = self.undecodable.judge(error, pipeline.as_ref());
             let disposition = error.disposition();
             match &disposition {
@@ -269,7 +275,7 @@ impl Supervisor<'_> {
 /// The metric's label.
 fn kind(error: &CaptureError) -> &'static str {
     match error {
-        CaptureError::Source(_) => "source",
+        CaptureError::Source(_) | CaptureError::Changed { .. } => "source",
         CaptureError::Publish(_) => "destination",
         CaptureError::Decode(_) | CaptureError::OutOfStep { .. } => "stream",
         CaptureError::Value { .. } => "value",

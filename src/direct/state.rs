@@ -134,6 +134,6 @@ impl StateStore for WarehouseStore {
         for table in state.tables.keys() {
             self.put(self.table_key(table), None::<&Entry>, None, Receipt::Nobody)?;
         }
-        self.put(self.slot_key(), Some(&state.slot.after_drop()), None, receipt)
+        self.put(self.slot_key(), Some(&state.after_drop()), None, receipt)
     }
 }

@@ -3,6 +3,7 @@
 //! Decodes what the reader brings, knows which transaction it is in and which relation is meant,
 //! and hands records to the publisher, one batch for what one read of the socket brought.
 
+mod birth;
 mod messages;
 mod metadata;
 mod relations;
@@ -33,6 +34,8 @@ use crate::capture::encode_loop::relations::KnownRelation;
 use crate::capture::encode_loop::relations::Relations;
 use crate::capture::encode_loop::relations::agrees;
 use crate::capture::encode_loop::xmin::Xmin;
+use crate::capture::gate::Change;
+use crate::capture::gate::Gates;
 use crate::capture::pgoutput::Begin;
 use crate::capture::pgoutput::Commit;
 use crate::capture::pgoutput::Framing;
@@ -45,6 +48,7 @@ use crate::capture::publisher::Batch;
 use crate::capture::publisher::Publisher;
 use crate::capture::publisher::Record;
 use crate::capture::settings::CaptureSettings;
+use crate::capture::slot_record::SlotRecord;
 use crate::capture::tables::ReadyMessages;
 use crate::capture::tables::Tables;
 use crate::capture::wire;
@@ -81,6 +85,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) stop: &'a Stop,
     /// Is told what relations look like.
     pub(super) lineage: &'a Lineage,
+    /// Where it is stored that a table needs no read.
+    pub(super) record: &'a SlotRecord,
+    /// Ends the session when what is captured has changed.
+    pub(super) change: &'a Change,
 }
 
 impl Surroundings<'_> {
@@ -96,12 +104,14 @@ pub(super) struct Encoder<'a> {
     around: Surroundings<'a>,
     name: SourceName,
     epoch: u64,
+    /// Epoch of the change that is being written.
+    change_epoch: u64,
     relations: Relations,
     types: TypeCatalog,
     /// What the catalog said last of captured tables and of those that were described since.
     facts: HashMap<Oid, TableFacts>,
-    /// Tables whose changes before a position are in the snapshot already.
-    published_from: HashMap<Oid, Lsn>,
+    /// Which changes of which tables are published, in which epoch.
+    gates: Gates,
     /// Completes changes that a later read has overtaken.
     repair: Option<Repair>,
     output: Output,
@@ -140,7 +150,11 @@ struct Transaction {
 
 impl<'a> Encoder<'a> {
     /// For one session.
-    pub(super) fn new(around: Surroundings<'a>, epoch: u64, resume_lsn: Lsn) -> Self {
+    pub(super) fn new(
+        around: Surroundings<'a>,
+        (epoch, gates): (u64, Gates),
+        resume_lsn: Lsn,
+    ) -> Self {
         let name = SourceName {
             prefix: around.settings.prefix.clone(),
             database: around.settings.source.database.clone(),
@@ -149,10 +163,11 @@ impl<'a> Encoder<'a> {
             around,
             name,
             epoch,
+            change_epoch: epoch,
             relations: Relations::default(),
             types: TypeCatalog::default(),
             facts: HashMap::new(),
-            published_from: HashMap::new(),
+            gates,
             repair: None,
             output: Output::default(),
             records: Vec::new(),
@@ -174,11 +189,6 @@ impl<'a> Encoder<'a> {
     pub(super) fn know(&mut self, facts: HashMap<Oid, TableFacts>, types: TypeCatalog) {
         self.facts = facts;
         self.types = types;
-    }
-
-    /// Changes of a table before this position are counted and not published.
-    pub(super) fn publish_from(&mut self, table: Oid, lsn: Lsn) {
-        self.published_from.insert(table, lsn);
     }
 
     /// Completes changes that a later read has overtaken.
@@ -219,7 +229,10 @@ impl<'a> Encoder<'a> {
         match &result {
             // When the source fails, what is encoded is sent all the same: transactions that have
             // ended are in the ledger, and the next session goes on behind them.
-            Ok(()) | Err(CaptureError::Source(_) | CaptureError::Decode(_)) => self.send()?,
+            Ok(())
+            | Err(
+                CaptureError::Source(_) | CaptureError::Decode(_) | CaptureError::Changed { .. },
+            ) => self.send()?,
             Err(_) => {}
         }
         result
@@ -238,6 +251,9 @@ impl<'a> Encoder<'a> {
             }
             if self.output.bytes.len() >= BATCH_BYTES {
                 self.send()?;
+            }
+            if self.around.change.is_noted() && self.transaction.is_none() {
+                return Err(CaptureError::Changed { what: self.around.change.what() });
             }
         }
         Ok(())
@@ -388,10 +404,10 @@ impl<'a> Encoder<'a> {
         } else {
             None
         };
-        let published_from = self.published_from.get(&relation.id).copied().unwrap_or_default();
+        let gate = self.gate(&shape, captured)?;
         let columns = shape.columns.len();
         let lookup = self.repair.as_ref().and_then(|repair| repair.lookup(&shape, facts));
-        let known = KnownRelation { columns, table, published_from, lookup };
+        let known = KnownRelation { columns, table, gate, lookup };
         self.relations.insert(relation.id, known);
         Ok(())
     }

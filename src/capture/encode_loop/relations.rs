@@ -7,9 +7,9 @@ use crate::capture::CaptureError;
 use crate::capture::catalog::TableFacts;
 use crate::capture::encode_loop::out_of_step;
 use crate::capture::encode_loop::repair::Lookup;
+use crate::capture::gate::Gate;
 use crate::capture::pgoutput::Relation;
 use crate::capture::tables::ReadyTable;
-use crate::lsn::Lsn;
 use crate::oid::Oid;
 
 /// Relations by id, the last one at hand.
@@ -26,8 +26,8 @@ pub(super) struct KnownRelation {
     pub(super) columns: usize,
     /// `None`: not captured.
     pub(super) table: Option<Arc<ReadyTable>>,
-    /// Changes that committed before this are counted but not published.
-    pub(super) published_from: Lsn,
+    /// Which of its changes are published; the others are counted.
+    pub(super) gate: Gate,
     /// How rows are looked up that a later read has overtaken; `None`: there are none.
     pub(super) lookup: Option<Lookup>,
 }

@@ -210,10 +210,15 @@ impl Encoder<'_> {
                 relation.columns
             )));
         }
-        if transaction.begin.final_lsn < relation.published_from {
+        let Some(table) = relation.table.clone() else { return Ok(None) };
+        let commit = transaction.begin.final_lsn;
+        if !relation.gate.is_open(commit) {
+            if self.gates.asks_for_read(&relation.gate, commit) {
+                self.around.change.note(|| format!("table {} is not snapshotted", table.name));
+            }
             return Ok(None);
         }
-        let Some(table) = relation.table.clone() else { return Ok(None) };
+        self.change_epoch = relation.gate.epoch;
         self.render_source();
         Ok(Some(table))
     }
@@ -264,7 +269,7 @@ impl Encoder<'_> {
         (key, value): (Option<Range<usize>>, Option<Range<usize>>),
         part: Part,
     ) -> Position {
-        let mut position = Position { epoch: self.epoch, ..Position::default() };
+        let mut position = Position { epoch: self.change_epoch, ..Position::default() };
         let Some(transaction) = &mut self.transaction else { return position };
         transaction.records += 1;
         position.commit_lsn = transaction.begin.final_lsn;

@@ -110,9 +110,9 @@ impl SourceError {
             "57P01" | "57P02" | "57P03" | "08006" | "53300" => {
                 SourceError::Closed { during, reason: error.to_string() }
             }
-            "42601" | "42703" | "42883" => {
-                SourceError::Internal { during, reason: error.to_string() }
-            }
+            // A name that is missing is no bug: a table or a column may go, or get another name,
+            // between being looked at and being read.
+            "42601" => SourceError::Internal { during, reason: error.to_string() },
             "42501" => SourceError::permission(
                 format!("{during}: {error}"),
                 "grant the right that the server names to the role that connects",

@@ -70,10 +70,27 @@ pub struct PublishedTable {
     pub columns: Option<Vec<String>>,
     /// Which of its rows, as SQL.
     pub row_filter: Option<String>,
+    /// How it belongs to the publication; a table that is read without being published does not.
+    pub membership: Membership,
+}
+
+/// How a table belongs to a publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Ids of what puts it there: its entry, its schema's, those of its partition tree above it; 0
+    /// stands for "all tables". An entry that is made anew has another id, also if it is the same.
+    pub entries: Vec<u32>,
+    /// Column list, whoever reads it.
+    pub columns: Option<Vec<String>>,
+    /// Row filter, whoever reads it.
+    pub row_filter: Option<String>,
 }
 
 /// What a publication publishes, by name; `whole` tables have all rows and all columns, also where
 /// the publication sends some only, unless it is only those that we may read.
+///
+/// The catalogs are asked themselves and not the view `pg_publication_tables`: that one locks every
+/// table, and shows the present also within an older snapshot.
 ///
 /// # Errors
 ///
@@ -83,23 +100,8 @@ pub fn published_tables(
     publication: &str,
     whole: bool,
 ) -> Result<Vec<PublishedTable>, SourceError> {
-    // Column lists and row filters came with PostgreSQL 15.
-    let lists = if sql.server_version() < 150_000 {
-        "NULL::text[], NULL::text"
-    } else if whole {
-        "CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN p.attnames::text[] END, NULL::text"
-    } else {
-        "p.attnames::text[], p.rowfilter"
-    };
-    let rows = sql.query(
-        &format!(
-            "SELECT c.oid, p.schemaname::text, p.tablename::text, {lists} \
-             FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
-             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
-             WHERE p.pubname = $1 ORDER BY 2, 3"
-        ),
-        &[&publication],
-    )?;
+    let query = published_query(sql.server_version(), whole);
+    let rows = sql.query(&query, &[&publication])?;
     Ok(rows
         .iter()
         .map(|row| PublishedTable {
@@ -107,8 +109,151 @@ pub fn published_tables(
             name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
             columns: row.get(3),
             row_filter: row.get(4),
+            membership: Membership {
+                entries: row.get(5),
+                columns: row.get(6),
+                row_filter: row.get(7),
+            },
         })
         .collect())
+}
+
+/// Source: PostgreSQL 18, `pg_get_publication_tables` in `src/backend/catalog/pg_publication.c`.
+fn published_query(server_version: i32, whole: bool) -> String {
+    // Column lists, row filters and schemas came with PostgreSQL 15, generated columns with 18.
+    let lists = server_version >= 150_000;
+    let generated = if server_version >= 180_000 { "p.pubgencols = 's'" } else { "false" };
+    let schemas = if lists {
+        "UNION ALL SELECT c.oid, s.oid FROM p JOIN pg_publication_namespace s ON s.pnpubid = p.oid \
+         JOIN pg_class c ON c.relnamespace = s.pnnspid"
+    } else {
+        ""
+    };
+    let (own_columns, own_filter) = if lists {
+        (
+            "CASE WHEN r.prattrs IS NOT NULL AND NOT w.whole THEN array(SELECT a.attname::text \
+             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs::int2[]) \
+             AND NOT a.attisdropped ORDER BY a.attnum) END",
+            "CASE WHEN NOT w.whole THEN pg_get_expr(r.prqual, r.prrelid) END",
+        )
+    } else {
+        ("NULL::text[]", "NULL::text")
+    };
+    let in_schema = if lists {
+        "EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid \
+         AND s.pnnspid = c.relnamespace)"
+    } else {
+        "false"
+    };
+    let published = |stored: &str| {
+        format!(
+            "array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid \
+             AND a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated = '' {stored}) \
+             ORDER BY a.attnum)"
+        )
+    };
+    let columns = if whole {
+        let all = published("");
+        format!(
+            "CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') \
+             THEN coalesce({own_columns}, {all}) END"
+        )
+    } else {
+        let all = published("OR a.attgenerated = 's'");
+        format!("coalesce({own_columns}, CASE WHEN {generated} THEN {all} END)")
+    };
+    let filter = if whole { "NULL::text" } else { own_filter };
+    format!(
+        "WITH RECURSIVE p AS (SELECT * FROM pg_publication WHERE pubname = $1), \
+         above (relid, ancestor) AS (\
+           SELECT c.oid, i.inhparent FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid \
+           WHERE c.relispartition \
+           UNION ALL SELECT a.relid, i.inhparent FROM above a \
+           JOIN pg_class c ON c.oid = a.ancestor AND c.relispartition \
+           JOIN pg_inherits i ON i.inhrelid = a.ancestor), \
+         entries (relid, entry) AS (\
+           SELECT r.prrelid, r.oid FROM p JOIN pg_publication_rel r ON r.prpubid = p.oid {schemas} \
+           UNION ALL SELECT c.oid, 0::oid FROM p JOIN pg_class c ON p.puballtables \
+           AND c.oid >= 16384), \
+         inherited (relid, entry) AS (\
+           SELECT a.relid, e.entry FROM above a JOIN entries e ON e.relid = a.ancestor), \
+         published (relid, entries) AS (\
+           SELECT relid, array_agg(DISTINCT entry ORDER BY entry) \
+           FROM (SELECT * FROM entries UNION ALL SELECT * FROM inherited) every GROUP BY relid) \
+         SELECT c.oid, n.nspname::text, c.relname::text, {columns}, {filter}, \
+         published.entries, {own_columns}, {own_filter} \
+         FROM p CROSS JOIN published JOIN pg_class c ON c.oid = published.relid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         CROSS JOIN LATERAL (SELECT p.puballtables OR {in_schema}) w(whole) \
+         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid \
+         WHERE c.relpersistence = 'p' AND CASE WHEN p.pubviaroot \
+         THEN c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM inherited i WHERE i.relid = \
+         c.oid) \
+         ELSE c.relkind = 'r' END ORDER BY 2, 3"
+    )
+}
+
+/// That a publication has published a table ever since it was created.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Birth {
+    /// Ids of what puts it there, as in [`Membership::entries`].
+    pub entries: Vec<u32>,
+    /// Partitions that hold its rows.
+    pub partitions: Vec<u32>,
+    /// Its file is not the first one: it may have been unlogged, and nothing of it published.
+    pub may_have_been_rewritten: bool,
+}
+
+/// Whether a publication has published a table ever since it was created: one of all tables has,
+/// and one of its schema if it was created there, unless a partition came to it with rows. A table
+/// that is gone is one, too. `None` if it has not.
+///
+/// Source: PostgreSQL 18, `src/backend/catalog/pg_depend.c`: that a table moves to another schema
+/// writes the row of its dependency on the schema anew; the rows of its system columns are as old
+/// as the table.
+///
+/// # Errors
+///
+/// The server cannot be asked.
+pub fn birth(sql: &Sql, publication: &str, table: Oid) -> Result<Option<Birth>, SourceError> {
+    let schemas = if sql.server_version() >= 150_000 {
+        "ARRAY(SELECT s.oid FROM pg_publication_namespace s WHERE s.pnpubid = p.oid \
+         AND s.pnnspid = c.relnamespace AND age(s.xmin) >= age(a.xmin))"
+    } else {
+        "'{}'::oid[]"
+    };
+    let rows = sql.query(
+        &format!(
+            "WITH RECURSIVE tree (oid, linked) AS (\
+               SELECT $2::oid, NULL::xid UNION ALL \
+               SELECT i.inhrelid, i.xmin FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid \
+               JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition) \
+             SELECT p.puballtables, c.oid IS NULL, {schemas}, coalesce(d.xmin = a.xmin, false), \
+             c.relkind = 'r' AND c.relfilenode <> c.oid, \
+             ARRAY(SELECT tree.oid FROM tree JOIN pg_class l ON l.oid = tree.oid \
+                   WHERE l.relkind = 'r' AND l.oid <> $2 ORDER BY 1), \
+             EXISTS (SELECT FROM tree JOIN pg_attribute l ON l.attrelid = tree.oid \
+                     AND l.attnum = -1 WHERE tree.linked <> l.xmin) \
+             FROM pg_publication p LEFT JOIN pg_class c ON c.oid = $2 \
+             LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = -1 \
+             LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+             AND d.objsubid = 0 AND d.refclassid = 'pg_namespace'::regclass \
+             WHERE p.pubname = $1"
+        ),
+        &[&publication, &table.0],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (all_tables, is_gone): (bool, bool) = (row.get(0), row.get(1));
+    let schemas: Vec<u32> = row.get(2);
+    let (is_in_first_schema, has_foreign_rows): (bool, bool) = (row.get(3), row.get(6));
+    let entries = if all_tables { vec![0] } else { schemas };
+    let is_covered = all_tables || (!entries.is_empty() && is_in_first_schema);
+    let birth = Birth {
+        entries,
+        partitions: row.get(5),
+        may_have_been_rewritten: row.get::<_, Option<bool>>(4).unwrap_or_default(),
+    };
+    Ok((is_gone || (is_covered && !has_foreign_rows)).then_some(birth))
 }
 
 /// Tables that were added to a publication by their names: a partitioned one is among them also
@@ -183,6 +328,7 @@ pub fn unpublished(
             name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
             columns: None,
             row_filter: None,
+            membership: Membership::default(),
         })
         .collect())
 }

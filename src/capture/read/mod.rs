@@ -3,6 +3,8 @@
 mod storing;
 mod take_over;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,15 +17,16 @@ use crate::capture::change::SourceName;
 use crate::capture::encode_loop::Repair;
 use crate::capture::encode_loop::needs_repair;
 use crate::capture::exported_snapshot::Parent;
+use crate::capture::members;
 use crate::capture::notifier::Notifier;
 use crate::capture::postgres::Connection;
 use crate::capture::postgres::Purpose;
-use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::catalog_query;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
 use crate::capture::postgres::slot::SystemIdentity;
+use crate::capture::prepare;
 use crate::capture::prepare::Captured;
 use crate::capture::resume;
 use crate::capture::resume::FirstEpoch;
@@ -53,8 +56,8 @@ pub(super) struct Reader<'a> {
     pub(super) session: Session<'a>,
     /// Its SQL connection.
     pub(super) sql: &'a Sql,
-    /// What is captured.
-    pub(super) captured: &'a Captured,
+    /// What is captured: as it was looked at last, under the snapshot once there is one.
+    pub(super) captured: RefCell<Captured>,
     /// Who the server is.
     pub(super) identity: SystemIdentity,
     /// Tells how reading goes on.
@@ -111,8 +114,8 @@ impl Reader<'_> {
         epoch: u64,
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
-        let tables: Vec<Table> = self.wanted().cloned().collect();
         if self.reads_data() {
+            let tables = self.wanted();
             rights::check_select(self.sql, self.session.settings, &tables)?;
             // What the destination refuses is refused before a slot keeps log.
             let settings = self.session.settings;
@@ -128,9 +131,12 @@ impl Reader<'_> {
             slot = self.session.settings.slot, consistent_point = %created.consistent_point,
             "slot created"
         );
+        self.look_again(&parent, None)?;
         if self.reads_data() {
             let point = created.consistent_point;
-            self.read(&mut new, &tables, &parent, (point, point))?;
+            let tables = self.wanted();
+            rights::check_select(self.sql, self.session.settings, &tables)?;
+            self.read_all(&mut new, tables, parent, (point, point))?;
         }
         self.complete(&mut new, created.consistent_point)?;
         *state = Some(new);
@@ -164,7 +170,7 @@ impl Reader<'_> {
             *state = Some(known);
             return Ok(confirmed);
         }
-        let missing: Vec<Table> = self.unread(&known);
+        let missing = self.unread(&known);
         let first_attempt = known.slot.read_attempts == 0;
         let keyless = missing.iter().find(|(_, facts)| self.is_multiset(facts));
         if let (Some((table, _)), false) = (keyless, first_attempt) {
@@ -175,17 +181,22 @@ impl Reader<'_> {
                  new epoch"
             );
             slot::drop_slot(self.sql, &self.session.settings.slot)?;
-            return self.fresh(connection, known.slot.epoch + 1, state);
+            return self.fresh(connection, known.next_epoch(), state);
         }
         rights::check_select(self.sql, self.session.settings, &missing)?;
         let (parent, point) = self.temporary_snapshot()?;
-        if first_attempt {
-            // Nothing has been sent yet: the reads hold everything before the point.
-            for (table, _) in &missing {
+        self.look_again(&parent, None)?;
+        let missing = self.unread(&known);
+        for (table, _) in &missing {
+            let begun = known.tables.get(&table.name);
+            if begun.is_some_and(|begun| members::has_gap(begun, table)) {
+                known.begin_epoch(&table.name, point);
+            } else if first_attempt {
+                // Nothing has been sent yet: the reads hold everything before the point.
                 known.tables.entry(table.name.clone()).or_default().published_from = point;
             }
         }
-        self.read(&mut known, &missing, &parent, (confirmed, point))?;
+        self.read_all(&mut known, missing, parent, (confirmed, point))?;
         self.complete(&mut known, confirmed)?;
         *state = Some(known);
         Ok(confirmed)
@@ -214,58 +225,51 @@ impl Reader<'_> {
             return Ok(());
         }
         rights::check_select(self.sql, self.session.settings, missing)?;
-        for (table, facts) in missing {
-            let begun = state.tables.get(&table.name).is_some_and(|known| {
-                known.oid == table.oid.0 && known.epoch_begun == state.slot.epoch
-            });
-            if begun && self.is_multiset(facts) {
-                return Err(SourceError::configuration(
-                    format!(
-                        "reading of new table {} was interrupted, and without a key its rows \
-                         cannot be told from those that were sent",
-                        table.name
-                    ),
-                    format!(
-                        "start over with a new read of all tables: cdc-agent drop --slot {}, then \
-                         start again",
-                        self.session.settings.slot
-                    ),
-                )
-                .into());
-            }
-        }
         let (parent, point) = self.temporary_snapshot()?;
-        for (table, _) in missing {
-            let known = state.tables.entry(table.name.clone()).or_default();
-            // An earlier attempt has sent rows that have been deleted since: their changes count
-            // from that attempt's point.
-            if known.oid != table.oid.0 || known.published_from == Lsn::ZERO {
-                known.published_from = point;
-            }
+        self.look_again(&parent, Some(state))?;
+        let missing = self.unread(state);
+        for (table, _) in &missing {
+            state.begin_epoch(&table.name, point);
         }
-        self.read(state, missing, &parent, (state.slot.lsn, point))
+        let from = state.slot.lsn;
+        self.read_all(state, missing, parent, (from, point))
+    }
+
+    /// Looks again at what is captured, as a snapshot shows it: what is read is planned by it, and
+    /// neither by what was there before the snapshot nor by what has come since.
+    fn look_again(&self, parent: &Parent, history: Option<&State>) -> Result<(), CaptureError> {
+        let session = &self.session;
+        let publication = self.captured.borrow().publication.clone();
+        let captured = prepare::captured(&parent.sql, session.settings, publication, history)?;
+        *self.captured.borrow_mut() = captured;
+        Ok(())
     }
 
     /// Captured tables whose rows are to be read.
-    fn wanted(&self) -> impl Iterator<Item = &Table> {
+    fn wanted(&self) -> Vec<Table> {
+        let captured = self.captured.borrow();
+        captured.tables.iter().filter(|(table, _)| self.is_wanted(&table.name)).cloned().collect()
+    }
+
+    fn is_wanted(&self, name: &TableName) -> bool {
         let include = &self.session.settings.snapshot.include;
-        let wanted =
-            move |name: &TableName| include.is_empty() || include.matches(&name.to_string());
-        self.captured.tables.iter().filter(move |(table, _)| wanted(&table.name))
+        include.is_empty() || include.matches(&name.to_string())
+    }
+
+    /// Whether a captured table's rows are read.
+    pub(super) fn is_read(&self, name: &TableName) -> bool {
+        self.reads_data() && self.is_wanted(name)
     }
 
     fn reads_data(&self) -> bool {
         self.session.settings.snapshot.mode != SnapshotMode::NoData
     }
 
-    /// Captured tables whose reads are not complete in the state's epoch.
+    /// Captured tables whose reads are not complete in their epoch.
     fn unread(&self, state: &State) -> Vec<Table> {
-        let complete = |table: &PublishedTable| {
-            state.tables.get(&table.name).is_some_and(|known| {
-                known.oid == table.oid.0 && known.epoch_complete == state.slot.epoch
-            })
-        };
-        self.wanted().filter(|(table, _)| !complete(table)).cloned().collect()
+        let mut tables = self.wanted();
+        tables.retain(|(table, _)| !state.is_complete(&table.name, table.oid.0));
+        tables
     }
 
     fn slot_state(&self, epoch: u64) -> SlotState {
@@ -278,7 +282,7 @@ impl Reader<'_> {
             slot: settings.slot.clone(),
             epoch,
             publication: settings.publication.clone(),
-            publication_oid: self.captured.publication.oid.0,
+            publication_oid: self.captured.borrow().publication.oid.0,
             order_options: resume::order_options(settings),
             read_attempts: 0,
             complete: false,
@@ -293,15 +297,11 @@ impl Reader<'_> {
         state: &mut State,
         resume: Lsn,
     ) -> Result<Option<Repair>, CaptureError> {
-        let overtaken: Vec<&Table> = self
-            .captured
-            .tables
-            .iter()
-            .filter(|(table, _)| {
-                let known = state.tables.get(&table.name);
-                known.is_some_and(|known| known.overtaken_until > resume)
-            })
-            .collect();
+        let mut overtaken = self.captured.borrow().tables.clone();
+        overtaken.retain(|(table, _)| {
+            let known = state.tables.get(&table.name);
+            known.is_some_and(|known| known.overtaken_until > resume)
+        });
         if overtaken.is_empty() {
             return Ok(None);
         }
@@ -321,7 +321,35 @@ impl Reader<'_> {
         Ok(Some(Repair::new(connection, point, tables)))
     }
 
-    /// Reads tables and stores for each that it is complete.
+    /// Reads tables; those whose rows the snapshot does not show, because they were rewritten or
+    /// truncated since, are read again under a later one, in an epoch of their own.
+    fn read_all(
+        &self,
+        state: &mut State,
+        mut tables: Vec<Table>,
+        mut parent: Parent,
+        (streamed_from, mut point): (Lsn, Lsn),
+    ) -> Result<(), CaptureError> {
+        loop {
+            self.read(state, &tables, &parent, (streamed_from, point))?;
+            tables.retain(|(table, _)| !state.is_complete(&table.name, table.oid.0));
+            if tables.is_empty() {
+                return Ok(());
+            }
+            let again: Vec<TableName> =
+                tables.iter().map(|(table, _)| table.name.clone()).collect();
+            (parent, point) = self.temporary_snapshot()?;
+            let history = state.slot.complete.then(|| state.clone());
+            self.look_again(&parent, history.as_ref())?;
+            tables = self.wanted();
+            tables.retain(|(table, _)| again.contains(&table.name));
+            for (table, _) in &tables {
+                state.begin_epoch(&table.name, point);
+            }
+        }
+    }
+
+    /// Reads tables under one snapshot and stores for each that it is complete.
     fn read(
         &self,
         state: &mut State,
@@ -330,22 +358,15 @@ impl Reader<'_> {
         (streamed_from, point): (Lsn, Lsn),
     ) -> Result<(), CaptureError> {
         let session = &self.session;
-        state.slot.read_attempts += 1;
-        // Whatever the snapshot shows committed before its point.
-        state.slot.published = state.slot.published.max(Lsn(point.0.saturating_sub(1)));
-        self.store_slot(&mut state.slot)?;
-        for (table, facts) in tables {
-            let known = state.tables.entry(table.name.clone()).or_default();
-            known.oid = table.oid.0;
-            known.epoch_begun = state.slot.epoch;
-            let overtaken = streamed_from.max(known.published_from) < point;
-            known.overtaken_until =
-                if overtaken && needs_repair(facts) { point } else { Lsn::ZERO };
-            let known = known.clone();
-            self.store_table(&table.name, &known, &|| self.goes_on())?;
-        }
+        self.note_begun(state, tables, (streamed_from, point))?;
         self.lock(tables, parent)?;
-        let reading_tables = self.reading_tables(tables)?;
+        let reading_tables = self.reading_tables(state, tables, parent)?;
+        let mut begins = BTreeMap::new();
+        for table in &reading_tables {
+            let topic = session.settings.naming.topic(&table.planned.name);
+            let offsets = session.pipeline.publisher.end_offsets(&topic)?;
+            begins.insert(table.planned.name.clone(), offsets);
+        }
         session.health.set_phase("reading tables");
         session.health.set_ready("source", Ok(()));
         session.metrics.snapshot_running.set(1);
@@ -360,7 +381,6 @@ impl Reader<'_> {
         let from = ReadFrom {
             snapshot_name: parent.name.clone(),
             snapshot_text: parent.text.clone(),
-            epoch: state.slot.epoch,
             first_position: (state.slot.read_attempts - 1) << POSITIONS_PER_ATTEMPT_BITS,
         };
         let source = ReadSource {
@@ -375,14 +395,50 @@ impl Reader<'_> {
         let reading = Reading::new(&around, reading_tables, from, &source);
         let begun = Instant::now();
         tracing::info!(tables = tables.len(), "reading tables");
-        let result = reading.run(|planned, rows| self.table_done(state, planned, rows));
+        let result = reading.run(|planned, rows, is_whole| {
+            let begin_offsets = begins.remove(&planned.name).unwrap_or_default();
+            match is_whole {
+                true => self.table_done(state, planned, rows, begin_offsets),
+                false => self.table_missed(planned),
+            }
+        });
         session.metrics.snapshot_running.set(0);
         session.health.leave("snapshot");
         let rows = result?;
-        self.empty_tables_done(state, tables)?;
+        let planned =
+            |name: &TableName| reading.tables.iter().any(|reading| reading.planned.name == *name);
+        self.empty_tables_done(state, tables, planned)?;
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!(tables = tables.len(), rows, seconds, "all tables are read");
         parent.sql.execute("COMMIT")?;
+        Ok(())
+    }
+
+    /// Stores that the reading of tables begins.
+    fn note_begun(
+        &self,
+        state: &mut State,
+        tables: &[Table],
+        (streamed_from, point): (Lsn, Lsn),
+    ) -> Result<(), CaptureError> {
+        state.slot.read_attempts += 1;
+        // Whatever the snapshot shows committed before its point.
+        state.slot.published = state.slot.published.max(Lsn(point.0.saturating_sub(1)));
+        self.store_slot(&mut state.slot)?;
+        for (table, facts) in tables {
+            let epoch = state.epoch_of(&table.name);
+            let known = state.tables.entry(table.name.clone()).or_default();
+            known.oid = table.oid.0;
+            known.epoch_begun = epoch;
+            known.epoch_complete = 0;
+            known.published = Some((&table.membership).into());
+            (known.left_at, known.gone, known.unread) = (Lsn::ZERO, false, false);
+            let overtaken = streamed_from.max(known.published_from) < point;
+            known.overtaken_until =
+                if overtaken && needs_repair(facts) { point } else { Lsn::ZERO };
+            let known = known.clone();
+            self.store_table(&table.name, &known, &|| self.goes_on())?;
+        }
         Ok(())
     }
 
@@ -399,19 +455,24 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn reading_tables(&self, tables: &[Table]) -> Result<Vec<ReadingTable>, CaptureError> {
+    fn reading_tables(
+        &self,
+        state: &State,
+        tables: &[Table],
+        parent: &Parent,
+    ) -> Result<Vec<ReadingTable>, CaptureError> {
         let session = &self.session;
         let mut types = TypeCatalog::default();
         let oids =
             tables.iter().flat_map(|(_, facts)| facts.columns.iter().map(|column| column.type_oid));
-        catalog_query::load_types(self.sql, oids, &mut types)?;
+        catalog_query::load_types(&parent.sql, oids, &mut types)?;
         let pieces = session.settings.snapshot.threads > 1;
         let fidelity = session.settings.values.fidelity;
         let rules = &session.settings.columns;
         let needed = |(table, facts): &Table| (table.clone(), rules.needed(facts.clone()));
         let tables: Vec<Table> = tables.iter().map(needed).collect();
         let mut planned =
-            snapshot::plan(self.sql, &tables, (pieces, fidelity), &session.settings.snapshot)?;
+            snapshot::plan(&parent.sql, &tables, (pieces, fidelity), &session.settings.snapshot)?;
         match session.settings.snapshot.order {
             RowCountOrder::Disabled => {}
             RowCountOrder::Ascending => planned.sort_by_key(|table| table.estimated_rows),
@@ -427,7 +488,8 @@ impl Reader<'_> {
         for table in planned {
             let go_on = || !session.stop.is_requested();
             let writer = session.pipeline.tables.ready(&table.shape, &types, &go_on)?;
-            ready.push(ReadingTable::new(table, Arc::new(writer), session.metrics));
+            let epoch = state.epoch_of(&table.name);
+            ready.push(ReadingTable::new(table, epoch, Arc::new(writer), session.metrics));
         }
         Ok(ready)
     }

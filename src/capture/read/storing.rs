@@ -1,5 +1,7 @@
 //! What is stored of a reading while it goes on.
 
+use std::collections::BTreeMap;
+
 use crate::capture::CaptureError;
 use crate::capture::publisher::Receipt;
 use crate::capture::read::Reader;
@@ -17,6 +19,7 @@ impl Reader<'_> {
         state: &mut State,
         planned: &PlannedTable,
         rows: u64,
+        begin_offsets: BTreeMap<i32, i64>,
     ) -> Result<(), CaptureError> {
         tracing::info!(table = %planned.name, rows, "table read");
         let metrics = self.session.metrics;
@@ -25,7 +28,9 @@ impl Reader<'_> {
         let topic = self.session.settings.naming.topic(&planned.name);
         let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
         let known = state.tables.entry(planned.name.clone()).or_default();
-        known.epoch_complete = state.slot.epoch;
+        known.epoch_complete = known.epoch_begun;
+        known.partitions.clone_from(&planned.partitions);
+        known.begin_offsets = begin_offsets;
         known.end_offsets = end_offsets;
         known.topic = topic;
         let overrides = &self.session.settings.snapshot.overrides;
@@ -37,16 +42,29 @@ impl Reader<'_> {
         })
     }
 
+    /// The snapshot does not show a table's rows: it is not complete.
+    pub(super) fn table_missed(&self, planned: &PlannedTable) -> Result<(), CaptureError> {
+        tracing::warn!(
+            table = %planned.name,
+            "the table was rewritten or truncated after the snapshot, which does not show its rows \
+             any more, or its reading was interrupted: it is read again under a later snapshot"
+        );
+        let metrics = self.session.metrics;
+        metrics.snapshot_tables.with_label_values(&["waiting"]).dec();
+        Ok(())
+    }
+
     /// Tables without columns have nothing to read and are complete.
     pub(super) fn empty_tables_done(
         &self,
         state: &mut State,
         tables: &[Table],
+        is_planned: impl Fn(&TableName) -> bool,
     ) -> Result<(), CaptureError> {
         for (table, _) in tables {
             let Some(known) = state.tables.get_mut(&table.name) else { continue };
-            if known.epoch_complete != state.slot.epoch {
-                known.epoch_complete = state.slot.epoch;
+            if !is_planned(&table.name) {
+                known.epoch_complete = known.epoch_begun;
                 let known = known.clone();
                 self.store_table(&table.name, &known, &|| self.goes_on())?;
             }
@@ -61,7 +79,7 @@ impl Reader<'_> {
         self.store_slot(&mut state.slot)
     }
 
-    pub(super) fn goes_on(&self) -> bool {
+    pub(in crate::capture) fn goes_on(&self) -> bool {
         !self.session.stop.is_requested()
     }
 
@@ -69,7 +87,7 @@ impl Reader<'_> {
         self.session.store_slot(slot)
     }
 
-    pub(super) fn store_table(
+    pub(in crate::capture) fn store_table(
         &self,
         name: &TableName,
         table: &TableState,

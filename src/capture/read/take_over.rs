@@ -52,7 +52,7 @@ impl Reader<'_> {
         if !has_records(&naming.internal_topic("schemas"))? {
             return Ok(None);
         }
-        for (table, _) in &self.captured.tables {
+        for (table, _) in &self.captured.borrow().tables {
             let topic = naming.topic(&table.name);
             if has_records(&topic)? {
                 return Ok(Some(topic));
@@ -65,7 +65,8 @@ impl Reader<'_> {
     fn unknown_records(&self, topic: &str) -> SourceError {
         let settings = self.session.settings;
         let (slot, state) = (&settings.slot, settings.naming.internal_topic("state"));
-        let created_for = self.captured.publication.created_for.as_deref();
+        let captured = self.captured.borrow();
+        let created_for = captured.publication.created_for.as_deref();
         if created_for == Some(slot) {
             return SourceError::configuration(
                 format!(

@@ -58,6 +58,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct ReadingTable {
     /// What is planned.
     pub(super) planned: PlannedTable,
+    /// Epoch of its reads.
+    epoch: u64,
     /// Writes its rows.
     pub(super) ready: Arc<ReadyTable>,
     /// Rows read so far, as a metric too.
@@ -85,12 +87,17 @@ impl RowCount {
 
 impl ReadingTable {
     /// Ready to be read.
-    pub(super) fn new(planned: PlannedTable, ready: Arc<ReadyTable>, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        planned: PlannedTable,
+        epoch: u64,
+        ready: Arc<ReadyTable>,
+        metrics: &Metrics,
+    ) -> Self {
         let metric = metrics.snapshot_rows.with_label_values(&[&ready.name]);
         metric.set(0);
         let rows = RowCount { count: AtomicI64::new(0), metric };
-        let pieces_left = AtomicUsize::new(planned.ranges.len());
-        ReadingTable { planned, ready, rows, pieces_left }
+        let pieces_left = AtomicUsize::new(planned.pieces.len());
+        ReadingTable { planned, epoch, ready, rows, pieces_left }
     }
 }
 
@@ -141,8 +148,6 @@ pub(super) struct ReadFrom {
     pub(super) snapshot_name: String,
     /// What `pg_current_snapshot()` says in the parent.
     pub(super) snapshot_text: String,
-    /// Epoch of the reads.
-    pub(super) epoch: u64,
     /// First place in the order of publication.
     pub(super) first_position: u64,
 }
@@ -198,7 +203,7 @@ impl<'a> Reading<'a> {
             tables,
             snapshot_name: from.snapshot_name,
             snapshot_text: from.snapshot_text,
-            positions: ReadPositions::new(from.epoch, from.first_position),
+            positions: ReadPositions::new(from.first_position),
             markers: MarkerTexts::new(texts, source.lsn),
             failed: AtomicBool::new(false),
         }
@@ -231,7 +236,7 @@ impl<'a> Reading<'a> {
         if !self.in_pieces() {
             return Ok(());
         }
-        let piece = (job.place, reading.planned.ranges.len());
+        let piece = (job.place, reading.planned.pieces.len());
         self.notifier.tell(SnapshotMoment::PieceBegun { table, piece, rows: reading.rows.get() })
     }
 
@@ -241,7 +246,7 @@ impl<'a> Reading<'a> {
         let table = &reading.ready.name;
         let tables = &self.names;
         if self.in_pieces() {
-            let piece = (job.place, reading.planned.ranges.len());
+            let piece = (job.place, reading.planned.pieces.len());
             self.notifier.tell(SnapshotMoment::PieceRead { table, tables, piece })?;
         }
         if reading.pieces_left.fetch_sub(1, Ordering::AcqRel) > 1 {
@@ -268,31 +273,34 @@ impl<'a> Reading<'a> {
 
     /// Every piece of every table, each with a receipt of its own.
     fn jobs(&self) -> Vec<Job> {
-        let pieces = self.tables.iter().map(|table| table.planned.ranges.len()).sum::<usize>();
+        let pieces = self.tables.iter().map(|table| table.planned.pieces.len()).sum::<usize>();
         let first = self.deliveries.new_ranges(u32::try_from(pieces).unwrap_or(u32::MAX));
         self.tables
             .iter()
             .enumerate()
             .flat_map(|(table, reading)| {
-                let ranges = reading.planned.ranges.iter().enumerate();
-                ranges.map(move |(place, command)| (table, place, command))
+                let pieces = reading.planned.pieces.iter().enumerate();
+                pieces.map(move |(place, piece)| (table, place, piece))
             })
             .zip(first..)
-            .map(|((table, place, command), number)| {
-                let command = Arc::from(command.as_str());
-                Job { table, place, number, command }
+            .map(|((table, place, piece), number)| Job {
+                table,
+                place,
+                number,
+                piece: Arc::clone(piece),
             })
             .collect()
     }
 
-    /// Reads all tables; calls `table_done` with each as soon as every row of it is acknowledged.
+    /// Reads all tables; calls `table_done` with each as soon as every row of it is acknowledged,
+    /// and says whether these are all of its rows.
     ///
     /// # Errors
     ///
     /// The source or the destination fails, or we are asked to stop.
     pub(super) fn run(
         &self,
-        mut table_done: impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+        mut table_done: impl FnMut(&PlannedTable, u64, bool) -> Result<(), CaptureError>,
     ) -> Result<u64, CaptureError> {
         let jobs = self.jobs();
         let threads = self.settings.snapshot.threads.clamp(1, jobs.len().max(1));
@@ -339,7 +347,7 @@ impl<'a> Reading<'a> {
     fn gather(
         &self,
         receiver: &crossbeam_channel::Receiver<Finished>,
-        table_done: &mut impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+        table_done: &mut impl FnMut(&PlannedTable, u64, bool) -> Result<(), CaptureError>,
     ) -> Result<u64, CaptureError> {
         let mut tail = Tail { sender: Sender::new(self), pending: None };
         let mut open: BTreeMap<usize, Vec<Finished>> = BTreeMap::new();
@@ -353,12 +361,13 @@ impl<'a> Reading<'a> {
                     let table = finished.job.table;
                     let pieces = open.entry(table).or_default();
                     pieces.push(finished);
-                    let planned = self.tables.get(table).map_or(0, |t| t.planned.ranges.len());
+                    let planned = self.tables.get(table).map_or(0, |t| t.planned.pieces.len());
                     if pieces.len() == planned {
                         let pieces = open.remove(&table).unwrap_or_default();
+                        let is_whole = pieces.iter().all(|piece| piece.is_whole);
                         let counts = tail.end_table(self, pieces)?;
                         total += counts.iter().map(|(_, rows)| rows).sum::<u64>();
-                        waiting.push((table, counts));
+                        waiting.push(ReadTable { table, counts, is_whole });
                         self.pass_on(&mut waiting, &tail, table_done)?;
                     }
                 }
@@ -382,15 +391,15 @@ impl<'a> Reading<'a> {
     /// be the snapshot's last and is still held.
     fn pass_on(
         &self,
-        waiting: &mut Vec<(usize, Vec<(u32, u64)>)>,
+        waiting: &mut Vec<ReadTable>,
         tail: &Tail<'_>,
-        table_done: &mut impl FnMut(&PlannedTable, u64) -> Result<(), CaptureError>,
+        table_done: &mut impl FnMut(&PlannedTable, u64, bool) -> Result<(), CaptureError>,
     ) -> Result<(), CaptureError> {
         let held = tail.pending.as_ref().map(|pending| pending.job.table);
-        let (ready, later) = waiting.drain(..).partition(|(table, _)| Some(*table) != held);
+        let (ready, later) = waiting.drain(..).partition(|read| Some(read.table) != held);
         *waiting = later;
-        let ready: Vec<(usize, Vec<(u32, u64)>)> = ready;
-        for (table, counts) in ready {
+        let ready: Vec<ReadTable> = ready;
+        for ReadTable { table, counts, is_whole } in ready {
             for (number, rows) in &counts {
                 self.deliveries.wait_for_range(*number, *rows, &|| {
                     self.health.turn("snapshot");
@@ -399,7 +408,7 @@ impl<'a> Reading<'a> {
             }
             if let Some(reading) = self.tables.get(table) {
                 let rows = counts.iter().map(|(_, rows)| rows).sum();
-                table_done(&reading.planned, rows)?;
+                table_done(&reading.planned, rows, is_whole)?;
             }
         }
         Ok(())
@@ -414,6 +423,14 @@ impl<'a> Reading<'a> {
             }
         }
     }
+}
+
+/// A table whose pieces are read.
+struct ReadTable {
+    table: usize,
+    /// Each piece's receipt and number of rows.
+    counts: Vec<(u32, u64)>,
+    is_whole: bool,
 }
 
 fn is_stopped(error: &CaptureError) -> bool {
@@ -477,7 +494,8 @@ impl Tail<'_> {
         marker: SnapshotMarker,
     ) -> Result<(), CaptureError> {
         let Some(table) = reading.tables.get(row.job.table) else { return Ok(()) };
-        self.sender.add(&table.ready, &row.held.row, marker, row.job.number)?;
+        let ready = (&*table.ready, table.epoch);
+        self.sender.add(ready, &row.held.row, marker, row.job.number)?;
         self.sender.send()
     }
 }

@@ -26,7 +26,18 @@ pub(in crate::capture) struct PlannedTable {
     /// Rows by the planner's estimate, for progress.
     pub(in crate::capture) estimated_rows: u64,
     /// Its pieces, in order.
-    pub(in crate::capture) ranges: Vec<String>,
+    pub(in crate::capture) pieces: Vec<Arc<Piece>>,
+    /// Partitions that hold its rows, if it is partitioned.
+    pub(in crate::capture) partitions: Vec<u32>,
+}
+
+/// What one COPY reads.
+#[derive(Clone, Debug)]
+pub(in crate::capture) struct Piece {
+    /// The command.
+    pub(super) command: String,
+    /// The relations that hold the rows.
+    pub(super) relations: Vec<u32>,
 }
 
 /// A piece of a table.
@@ -38,8 +49,8 @@ pub(super) struct Job {
     pub(in crate::capture) place: usize,
     /// Its receipt.
     pub(in crate::capture) number: u32,
-    /// The COPY command.
-    pub(in crate::capture) command: Arc<str>,
+    /// What is read.
+    pub(in crate::capture) piece: Arc<Piece>,
 }
 
 /// Plans the reading of tables, in their order; tables without columns have nothing to read.
@@ -68,25 +79,33 @@ pub(in crate::capture) fn plan(
         let name = facts.name.to_string();
         if let Some((_, query)) = settings.overrides.iter().find(|(table, _)| *table == name) {
             let command = overridden(sql, query, &columns);
-            let ranges = vec![command.map_err(|error| of_statement(error, &name, settings))?];
+            let command = command.map_err(|error| of_statement(error, &name, settings))?;
+            let (_, relations) = leaves(sql, facts, (false, fidelity))?;
             planned.push(PlannedTable {
                 name: facts.name.clone(),
                 shape,
                 estimated_rows: 0,
-                ranges,
+                pieces: vec![Arc::new(Piece { command, relations })],
+                partitions: Vec::new(),
             });
             continue;
         }
-        let leaves = leaves(sql, facts, (pieces, fidelity))?;
+        let (leaves, relations) = leaves(sql, facts, (pieces, fidelity))?;
         let estimated_rows = leaves.iter().map(|leaf| leaf.rows).sum();
         let list: Vec<String> =
             columns.iter().map(|column| quote_identifier(&column.name)).collect();
         let filter = published.row_filter.as_deref();
-        let ranges = leaves
+        let pieces = leaves
             .iter()
-            .flat_map(|leaf| leaf.commands(&list.join(", "), filter, pieces))
+            .flat_map(|leaf| {
+                let commands = leaf.commands(&list.join(", "), filter, pieces);
+                let piece = |command| Piece { command, relations: leaf.relations.clone() };
+                commands.into_iter().map(piece).map(Arc::new)
+            })
             .collect();
-        planned.push(PlannedTable { name: facts.name.clone(), shape, estimated_rows, ranges });
+        let partitions = if facts.partitioned { relations } else { Vec::new() };
+        let name = facts.name.clone();
+        planned.push(PlannedTable { name, shape, estimated_rows, pieces, partitions });
     }
     Ok(planned)
 }
@@ -147,6 +166,8 @@ struct Leaf {
     /// Blocks of a heap; `None`: it is read in one piece.
     blocks: Option<i64>,
     rows: u64,
+    /// Itself, or the partitions that it stands for.
+    relations: Vec<u32>,
 }
 
 impl Leaf {
@@ -188,29 +209,36 @@ const RANGE_STEP: usize = 16_384;
 
 /// Where a table's rows lie: in itself, or in its partitions if there is a use for reading them one
 /// by one and we may. Read in one piece, its rows come in the order that Debezium reads them in.
+/// Gives also the ids of everything that holds rows of it.
+///
+/// The tree is read from the catalog, as a snapshot shows it: functions show the present.
 fn leaves(
     sql: &Sql,
     facts: &TableFacts,
     (pieces, fidelity): (bool, Fidelity),
-) -> Result<Vec<Leaf>, SourceError> {
+) -> Result<(Vec<Leaf>, Vec<u32>), SourceError> {
     let rows = sql.query(
-        "SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
+        "WITH RECURSIVE tree (oid) AS (SELECT $1::oid UNION ALL SELECT i.inhrelid FROM tree \
+         JOIN pg_inherits i ON $2 AND i.inhparent = tree.oid) \
+         SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
          greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT'), \
-         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE CASE WHEN $2 THEN c.oid IN \
-         (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf) \
-         ELSE c.oid = $1::oid END ORDER BY c.oid",
+         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid), c.oid \
+         FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = \
+         c.relnamespace \
+         WHERE NOT $2 OR c.relkind <> 'p' ORDER BY c.oid",
         &[&facts.oid.0, &facts.partitioned],
     )?;
+    let relations: Vec<u32> = rows.iter().map(|row| row.get(7)).collect();
     let may_read_all = rows.iter().all(|row| row.get::<_, bool>(5));
     let estimated: i64 = rows.iter().map(|row| row.get::<_, i64>(4)).sum();
     if facts.partitioned && !(pieces && may_read_all) {
         let rows = u64::try_from(estimated).unwrap_or_default();
-        return Ok(vec![Leaf { from: facts.name.quoted(), blocks: None, rows }]);
+        let from = facts.name.quoted();
+        let leaf = Leaf { from, blocks: None, rows, relations: relations.clone() };
+        return Ok((vec![leaf], relations));
     }
-    Ok(rows
+    let leaves = rows
         .iter()
         .map(|row| {
             let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
@@ -221,9 +249,11 @@ fn leaves(
                 from: format!("{only}{}", name.quoted()),
                 blocks: heap.then(|| row.get(3)),
                 rows: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default(),
+                relations: vec![row.get(7)],
             }
         })
-        .collect())
+        .collect();
+    Ok((leaves, relations))
 }
 
 #[cfg(test)]
@@ -232,8 +262,13 @@ mod tests {
 
     #[test]
     fn ranges_are_open_at_both_ends_and_leave_nothing_between() {
-        let leaf = Leaf { from: "ONLY \"s\".\"t\"".to_owned(), blocks: Some(40_000), rows: 0 };
-        let commands = leaf.commands("\"a\"", Some("a > 1"), true);
+        let leaf = |from: &str, blocks| Leaf {
+            from: from.to_owned(),
+            blocks: Some(blocks),
+            rows: 0,
+            relations: Vec::new(),
+        };
+        let commands = leaf("ONLY \"s\".\"t\"", 40_000).commands("\"a\"", Some("a > 1"), true);
         assert_eq!(
             commands,
             [
@@ -245,7 +280,9 @@ mod tests {
                  (a > 1)) TO STDOUT",
             ]
         );
-        let empty = Leaf { from: "t".to_owned(), blocks: Some(0), rows: 0 };
-        assert_eq!(empty.commands("\"a\"", None, true), ["COPY (SELECT \"a\" FROM t) TO STDOUT"]);
+        assert_eq!(
+            leaf("t", 0).commands("\"a\"", None, true),
+            ["COPY (SELECT \"a\" FROM t) TO STDOUT"]
+        );
     }
 }

@@ -67,18 +67,19 @@ pub(super) struct Finished {
     pub(super) rows: u64,
     /// The last row, which is still to be sent.
     pub(super) last: Option<HeldRow>,
+    /// Every row of the piece was read, once.
+    pub(super) is_whole: bool,
 }
 
 /// Positions of reads, given out in the order of sending.
 #[derive(Debug)]
 pub(super) struct ReadPositions {
-    epoch: u64,
     next: Mutex<u64>,
 }
 
 impl ReadPositions {
-    pub(super) fn new(epoch: u64, first: u64) -> Self {
-        ReadPositions { epoch, next: Mutex::new(first) }
+    pub(super) fn new(first: u64) -> Self {
+        ReadPositions { next: Mutex::new(first) }
     }
 }
 
@@ -99,7 +100,7 @@ impl<'a> Sender<'a> {
     /// Adds one row.
     pub(super) fn add(
         &mut self,
-        table: &ReadyTable,
+        (table, epoch): (&ReadyTable, u64),
         row: &CopyRow,
         marker: SnapshotMarker,
         number: u32,
@@ -129,11 +130,11 @@ impl<'a> Sender<'a> {
             key,
             value: Some(value_start..end),
             header: None,
-            position: None,
+            position: Some(Position { epoch, ..Position::default() }),
             receipt: Receipt::Range(number),
         });
         if !self.output.problems.is_empty() {
-            let position = Position { epoch: self.reading.positions.epoch, ..Position::default() };
+            let position = Position { epoch, ..Position::default() };
             let policy = self.reading.settings.conversion_failure;
             table.report(&mut self.output.problems, position, policy)?;
         }
@@ -146,11 +147,8 @@ impl<'a> Sender<'a> {
         let reading = self.reading;
         let mut next = reading.positions.next.lock().unwrap_or_else(PoisonError::into_inner);
         for record in &mut self.records {
-            record.position = Some(Position {
-                epoch: reading.positions.epoch,
-                ord: *next,
-                ..Position::default()
-            });
+            let Some(position) = &mut record.position else { continue };
+            position.ord = *next;
             *next += 1;
         }
         let batch = Batch { bytes: &self.output.bytes, records: &self.records };
@@ -212,7 +210,9 @@ pub(super) fn work(
                 }
                 Err(CaptureError::Source(error)) => {
                     let error = reading.named(&job, error);
-                    if attempts == ATTEMPTS || matches!(error, SourceError::Configuration { .. }) {
+                    let is_final =
+                        is_refusal(&error) || matches!(error, SourceError::Configuration { .. });
+                    if attempts == ATTEMPTS || is_final {
                         reading.tell_failed(&job)?;
                         return Err(error.into());
                     }
@@ -221,12 +221,15 @@ pub(super) fn work(
                     }
                     attempts += 1;
                     tracing::warn!(%error, "a connection that reads a table broke; again");
+                    progress.begin_again();
                 }
                 Err(error) => return Err(error),
             }
         }
         reading.tell_read(&job)?;
-        finished(Finished { job, rows: progress.sent, last: progress.held });
+        let is_whole = progress.is_whole(reading, &job);
+        let (rows, last) = (progress.sent, progress.held);
+        finished(Finished { job, rows, last, is_whole });
     }
     if let Some(connection) = connection {
         connection.close();
@@ -234,13 +237,42 @@ pub(super) fn work(
     Ok(())
 }
 
-/// How far a piece has been read. The same snapshot gives the same rows in the same order, so that
-/// a new connection can leave out what the broken one has given.
+/// Whether the server refuses the command itself, by a name or a right that is missing: a new
+/// connection hears the same.
+fn is_refusal(error: &SourceError) -> bool {
+    matches!(error, SourceError::Server { error, .. } if error.sqlstate.starts_with("42"))
+}
+
+/// How far a piece has been read.
+///
+/// A new connection begins the piece anew: the same snapshot gives the same rows, but in the same
+/// order only as long as the table's file and the plan are the same. Where rows have a key, one
+/// that comes twice does no harm; a table without one is read again.
 #[derive(Default)]
 struct Progress {
     taken: u64,
     sent: u64,
     held: Option<HeldRow>,
+    /// Rows were sent before the piece was begun anew.
+    repeats: bool,
+    /// The snapshot does not show the rows: the file was replaced since.
+    is_rewritten: bool,
+}
+
+impl Progress {
+    fn begin_again(&mut self) {
+        self.repeats |= self.sent > 0;
+        self.taken = 0;
+        self.held = None;
+    }
+
+    fn is_whole(&self, reading: &Reading<'_>, job: &Job) -> bool {
+        let has_key = reading
+            .tables
+            .get(job.table)
+            .is_some_and(|table| table.ready.writer.has_key() && table.planned.shape.key_is_unique);
+        !self.is_rewritten && (!self.repeats || has_key)
+    }
 }
 
 fn read(
@@ -253,20 +285,15 @@ fn read(
     let ready: &Arc<ReadyTable> = &table.ready;
     let mut sender = Sender::new(reading);
     let mut failure = None;
-    let mut to_skip = progress.taken;
     let mut row = CopyRow::default();
     let mut since_turn = 0_u32;
-    let result = connection.copy_out(&job.command, |line| {
-        if to_skip > 0 {
-            to_skip -= 1;
-            return true;
-        }
+    let result = connection.copy_out(&job.piece.command, |line| {
         since_turn += 1;
         if since_turn.is_multiple_of(1024) {
             reading.health.turn("snapshot");
             table.rows.add(1024);
         }
-        match take(reading, &mut sender, ready, (job, line), (&mut row, progress)) {
+        match take(reading, &mut sender, (ready, table.epoch), (job, line), (&mut row, progress)) {
             Ok(()) => reading.goes_on(),
             Err(error) => {
                 failure = Some(error);
@@ -280,14 +307,31 @@ fn read(
     }
     sender.send()?;
     result?;
+    // The table is locked from its COPY on: what is so now, was so while it was read.
+    progress.is_rewritten |= is_rewritten(&mut connection, &job.piece.relations)?;
     Ok(connection)
+}
+
+/// Whether one of these relations has another file than the snapshot says: its rows, if it has any,
+/// are not shown.
+///
+/// Source: PostgreSQL 18, "Caveats" of "Concurrency Control": TRUNCATE and the rewriting forms of
+/// ALTER TABLE are not MVCC-safe.
+fn is_rewritten(connection: &mut Connection, relations: &[u32]) -> Result<bool, SourceError> {
+    let oids: Vec<String> = relations.iter().map(u32::to_string).collect();
+    let rows = connection.query(&format!(
+        "SELECT EXISTS (SELECT FROM pg_class WHERE oid = ANY ('{{{}}}'::oid[]) \
+         AND pg_relation_filenode(oid) IS DISTINCT FROM nullif(relfilenode, 0))",
+        oids.join(",")
+    ))?;
+    Ok(rows.into_iter().flatten().flatten().next().as_deref() == Some("t"))
 }
 
 /// Sends the row that was held and holds this one.
 fn take(
     reading: &Reading<'_>,
     sender: &mut Sender<'_>,
-    table: &ReadyTable,
+    (table, epoch): (&ReadyTable, u64),
     (job, line): (&Job, &[u8]),
     (row, progress): (&mut CopyRow, &mut Progress),
 ) -> Result<(), CaptureError> {
@@ -306,7 +350,7 @@ fn take(
     match &mut progress.held {
         Some(held) => {
             let marker = reading.marker(job, held.first, false);
-            sender.add(table, &held.row, marker, job.number)?;
+            sender.add((table, epoch), &held.row, marker, job.number)?;
             progress.sent += 1;
             std::mem::swap(&mut held.row, row);
             held.first = false;

@@ -174,7 +174,7 @@ impl StateStore for FileStore {
     }
 
     fn forget(&self, state: &State, _receipt: Receipt) -> Result<Stored, PublishError> {
-        let dropped = State { slot: state.slot.after_drop(), ..State::default() };
+        let dropped = State { slot: state.after_drop(), ..State::default() };
         self.change(|state| *state = dropped)
     }
 }

@@ -87,16 +87,59 @@ impl SlotState {
         }
     }
 
-    /// What remains when the slot is dropped.
+    /// What remains when the slot is dropped, and this was the highest epoch of it and its tables.
     #[must_use]
-    pub fn after_drop(&self) -> Self {
+    pub fn after_drop(&self, highest_epoch: u64) -> Self {
         SlotState {
             version: STATE_VERSION,
             slot: self.slot.clone(),
-            epoch: self.epoch,
+            epoch: highest_epoch,
             dropped: true,
             ..SlotState::default()
         }
+    }
+}
+
+impl State {
+    /// The highest epoch of the slot and its tables.
+    pub fn highest_epoch(&self) -> u64 {
+        self.tables.values().map(|table| table.epoch_begun).fold(self.slot.epoch, u64::max)
+    }
+
+    /// The next epoch of the slot: above those of its tables, too.
+    pub fn next_epoch(&self) -> u64 {
+        self.highest_epoch() + 1
+    }
+
+    /// The slot's record as it is after a drop.
+    pub fn after_drop(&self) -> SlotState {
+        self.slot.after_drop(self.highest_epoch())
+    }
+
+    /// The epoch that a table's records belong to: the slot's, or one of its own that is later.
+    pub fn epoch_of(&self, table: &TableName) -> u64 {
+        self.tables.get(table).map_or(0, |known| known.epoch_begun).max(self.slot.epoch)
+    }
+
+    /// A table is to be read whose records may be there already: in an epoch of its own, above
+    /// them, with what commits before this position in the reads. One of which nothing was
+    /// published takes part in the slot's epoch.
+    pub fn begin_epoch(&mut self, table: &TableName, published_from: Lsn) {
+        let epoch = self.epoch_of(table);
+        let known = self.tables.entry(table.clone()).or_default();
+        let is_first = known.epoch_begun < self.slot.epoch && !known.unread;
+        known.epoch_begun = if is_first { epoch } else { epoch + 1 };
+        known.epoch_complete = 0;
+        known.published_from = published_from;
+    }
+
+    /// Whether the table of this id has been read in its epoch, and is published ever since.
+    pub fn is_complete(&self, table: &TableName, oid: u32) -> bool {
+        self.tables.get(table).is_some_and(|known| {
+            known.oid == oid
+                && known.epoch_complete == self.epoch_of(table)
+                && known.left_at == Lsn::ZERO
+        })
     }
 }
 
@@ -115,6 +158,9 @@ pub struct TableState {
     /// The topic that they went to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// Offsets before the first read of that epoch, by partition, where the destination has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub begin_offsets: BTreeMap<i32, i64>,
     /// Offsets after the last read of that epoch, by partition, where the destination has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub end_offsets: BTreeMap<i32, i64>,
@@ -129,6 +175,47 @@ pub struct TableState {
     /// among them may lack values; zero: none.
     #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
     pub overtaken_until: Lsn,
+    /// How the publication publishes it; `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
+    /// It was seen to be captured no longer at this position, before which its changes are still
+    /// published; zero: it is captured.
+    #[serde(default, with = "lsn_text", skip_serializing_if = "is_zero")]
+    pub left_at: Lsn,
+    /// There is no table of this name any more: it was dropped, renamed or moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// Changes are published although its rows were not read, because that is not wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
+    /// Partitions that hold its rows, where they appear under its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<u32>,
+}
+
+/// How the publication publishes a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Ids of what puts it into the publication: its entry, its schema's, those above it in its
+    /// partition tree; 0 stands for "all tables".
+    pub entries: Vec<u32>,
+    /// Column list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// Row filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_filter: Option<String>,
+}
+
+impl Published {
+    /// Whether a table that is published as `now` has been published the same way ever since. An
+    /// entry that is made anew, also with another filter or list, has another id; the same entries
+    /// with another text name a column that was renamed.
+    pub fn continues(&self, now: &Published) -> bool {
+        let common = self.entries.iter().any(|entry| now.entries.contains(entry));
+        let same = self.columns == now.columns && self.row_filter == now.row_filter;
+        self.entries == now.entries || (common && same)
+    }
 }
 
 fn is_zero(lsn: &Lsn) -> bool {
@@ -204,5 +291,53 @@ fn unreadable(place: &str, reason: &str) -> PublishError {
         message: format!("the state in {place} cannot be read: {reason}"),
         hint: "restore it from a backup, or remove it with `cdc-agent drop` and start over"
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(entries: &[u32], row_filter: Option<&str>) -> Published {
+        Published {
+            entries: entries.to_vec(),
+            columns: None,
+            row_filter: row_filter.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn another_entry_or_another_filter_is_another_publishing() {
+        let first = published(&[5], None);
+        assert!(first.continues(&published(&[5], None)));
+        assert!(first.continues(&published(&[5, 7], None)), "its schema came in");
+        assert!(!first.continues(&published(&[6], None)), "taken out and put in again");
+        assert!(!first.continues(&published(&[], None)), "taken out");
+        let filtered = published(&[5], Some("(a > 1)"));
+        assert!(filtered.continues(&published(&[5], Some("(b > 1)"))), "the column was renamed");
+        assert!(!published(&[5, 7], None).continues(&filtered), "its schema was taken out");
+    }
+
+    #[test]
+    fn a_tables_own_epoch_counts_where_it_is_later_than_the_slots() {
+        let (a, b) = (TableName::new("s", "a"), TableName::new("s", "b"));
+        let mut state = State::default();
+        state.slot.epoch = 3;
+        let known = TableState { oid: 1, epoch_begun: 5, epoch_complete: 5, ..Default::default() };
+        state.tables.insert(a.clone(), known);
+        assert_eq!((state.epoch_of(&a), state.epoch_of(&b)), (5, 3));
+        assert_eq!(state.next_epoch(), 6);
+        assert_eq!(state.after_drop().epoch, 5);
+        assert!(state.is_complete(&a, 1));
+        assert!(!state.is_complete(&a, 2), "another table of its name");
+        state.slot.epoch = 6;
+        assert!(!state.is_complete(&a, 1), "everything is read again");
+    }
+
+    #[test]
+    fn records_without_the_newer_fields_are_read() {
+        let text = r#"{"oid":1,"epoch_begun":1,"epoch_complete":1,"topic":"p.s.a"}"#;
+        let known: TableState = serde_json::from_str(text).unwrap();
+        assert_eq!((known.published, known.left_at), (None, Lsn::ZERO));
     }
 }

@@ -137,6 +137,6 @@ impl StateStore for TopicStore {
         for table in state.tables.keys() {
             self.put(&self.key(Some(table)), None::<&TableState>, Receipt::Nobody)?;
         }
-        self.put(&self.key(None), Some(&state.slot.after_drop()), receipt)
+        self.put(&self.key(None), Some(&state.after_drop()), receipt)
     }
 }

@@ -1,0 +1,55 @@
+//! Tables that are published from their creation on: nothing of them has to be read.
+
+use crate::capture::CaptureError;
+use crate::capture::catalog::Shape;
+use crate::capture::change::Fidelity;
+use crate::capture::encode_loop::Encoder;
+use crate::capture::gate::Found;
+use crate::capture::gate::Gate;
+use crate::capture::postgres::publication;
+use crate::capture::postgres::publication::Birth;
+use crate::capture::publisher::Receipt;
+use crate::capture::state::Published;
+use crate::capture::state::TableState;
+
+impl Encoder<'_> {
+    /// Which changes of a relation are published. Before the first one of a table that came up
+    /// since the session began it is stored that the table needs no read.
+    pub(super) fn gate(&mut self, shape: &Shape, captured: bool) -> Result<Gate, CaptureError> {
+        let (oid, name) = (shape.relation_id, &shape.table);
+        let (epoch, otherwise) = match self.gates.find(oid, name) {
+            Found::Known(gate) => return Ok(gate),
+            Found::New { otherwise, .. } if !captured => return Ok(otherwise),
+            Found::New { epoch, otherwise } => (epoch, otherwise),
+        };
+        let settings = self.around.settings;
+        let birth = publication::birth(&self.around.sql, &settings.publication, oid)?;
+        let exact = settings.values.fidelity == Fidelity::Exact;
+        let Some(Birth { entries, partitions, .. }) =
+            birth.filter(|birth| !exact || !birth.may_have_been_rewritten)
+        else {
+            return Ok(otherwise);
+        };
+        let topic = settings.naming.topic(name);
+        let offsets = self.around.publisher.end_offsets(&topic)?;
+        let published = Published { entries, ..Published::default() };
+        let table = TableState {
+            oid: oid.0,
+            epoch_begun: epoch,
+            epoch_complete: epoch,
+            topic,
+            begin_offsets: offsets.clone(),
+            end_offsets: offsets,
+            published_from: otherwise.from,
+            published: Some(published),
+            partitions,
+            ..TableState::default()
+        };
+        let deliveries = self.around.deliveries;
+        let number = deliveries.new_awaited();
+        let stored = self.around.record.store_table(name, &table, Receipt::Awaited(number))?;
+        deliveries.wait_stored(stored, number, &|| self.around.go_on())?;
+        tracing::info!(table = %name, epoch, "a new table is captured from its creation on");
+        Ok(self.gates.insert(oid, name, epoch, otherwise.from))
+    }
+}
