@@ -42,6 +42,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Snapshot tables again, in a new epoch of each, at the next start; the agent has to be stopped.
+    Snapshot {
+        /// Tables, as SCHEMA.TABLE.
+        #[arg(required = true, value_name = "TABLE")]
+        tables: Vec<String>,
+    },
     /// Print every property with the value that holds and where it comes from.
     Config,
 }
@@ -95,6 +101,7 @@ pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command.unwrap_or(Command::Run) {
             Command::Run => agent::run(raw),
             Command::Drop { yes } => drop_slot(raw, yes),
+            Command::Snapshot { tables } => snapshot_again(raw, &tables),
             Command::Config => {
                 check_composed(&raw)?;
                 print_config(raw)
@@ -132,6 +139,22 @@ fn drop_slot(raw: RawConfig, yes: bool) -> Result<(), Failure> {
     }
     found.remove().map_err(Failure::from_capture_error)?;
     write_out("removed\n")
+}
+
+/// Stores that tables are to be snapshotted again.
+fn snapshot_again(raw: RawConfig, tables: &[String]) -> Result<(), Failure> {
+    let mut config = AgentConfig::new(raw, |name| std::env::var(name).ok())
+        .map_err(|errors| Failure::from_config(Program::Agent, &errors))?;
+    let runtime = crate::service::runtime()?;
+    agent::place(&mut config, runtime.handle());
+    let capture = &config.capture;
+    let names = crate::capture::snapshot_again::snapshot_again(capture, runtime.handle(), tables)
+        .map_err(Failure::from_capture_error)?;
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    write_out(&format!(
+        "the next start of the agent snapshots again, in a new epoch: {}\n",
+        names.join(", ")
+    ))
 }
 
 /// A destination that is gone must not keep the slot alive.

@@ -21,6 +21,8 @@ mod run;
 
 #[path = "faults/failover.rs"]
 mod failover;
+#[path = "faults/members.rs"]
+mod members;
 #[path = "faults/owner.rs"]
 mod owner;
 #[path = "faults/state_topic.rs"]

@@ -34,6 +34,7 @@ mod tables;
 pub mod wire;
 pub mod postgres;
 mod snapshot;
+pub mod snapshot_again;
 pub mod pgoutput;
 pub mod catalog;
 pub mod value;

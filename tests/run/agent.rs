@@ -202,6 +202,16 @@ impl Agent {
         (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// `cdc-agent snapshot` of these tables with its options: status and output.
+    #[track_caller]
+    pub(crate) fn snapshot(&self, tables: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.command();
+        command.arg("snapshot").args(tables).args(self.arguments());
+        let output = command.output().expect("the agent can be started");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Its process.
     #[track_caller]
     pub(crate) fn daemon(&self) -> &Daemon {

@@ -221,9 +221,6 @@ impl Reader<'_> {
     }
 
     fn read_new_tables(&self, state: &mut State, missing: &[Table]) -> Result<(), CaptureError> {
-        if !self.reads_data() {
-            return Ok(());
-        }
         rights::check_select(self.sql, self.session.settings, missing)?;
         let (parent, point) = self.temporary_snapshot()?;
         self.look_again(&parent, Some(state))?;
@@ -265,10 +262,14 @@ impl Reader<'_> {
         self.session.settings.snapshot.mode != SnapshotMode::NoData
     }
 
-    /// Captured tables whose reads are not complete in their epoch.
+    /// Captured tables that are to be read and are not complete in their epoch.
     fn unread(&self, state: &State) -> Vec<Table> {
-        let mut tables = self.wanted();
-        tables.retain(|(table, _)| !state.is_complete(&table.name, table.oid.0));
+        let asked = |name: &TableName| state.tables.get(name).is_some_and(|known| known.asked);
+        let mut tables = self.captured.borrow().tables.clone();
+        tables.retain(|(table, _)| {
+            let wanted = self.is_read(&table.name) || asked(&table.name);
+            wanted && !state.is_complete(&table.name, table.oid.0)
+        });
         tables
     }
 
@@ -341,7 +342,7 @@ impl Reader<'_> {
             (parent, point) = self.temporary_snapshot()?;
             let history = state.slot.complete.then(|| state.clone());
             self.look_again(&parent, history.as_ref())?;
-            tables = self.wanted();
+            tables.clone_from(&self.captured.borrow().tables);
             tables.retain(|(table, _)| again.contains(&table.name));
             for (table, _) in &tables {
                 state.begin_epoch(&table.name, point);

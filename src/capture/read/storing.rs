@@ -29,6 +29,7 @@ impl Reader<'_> {
         let end_offsets = self.session.pipeline.publisher.end_offsets(&topic)?;
         let known = state.tables.entry(planned.name.clone()).or_default();
         known.epoch_complete = known.epoch_begun;
+        known.asked = false;
         known.partitions.clone_from(&planned.partitions);
         known.begin_offsets = begin_offsets;
         known.end_offsets = end_offsets;

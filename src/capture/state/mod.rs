@@ -188,6 +188,9 @@ pub struct TableState {
     /// Changes are published although its rows were not read, because that is not wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unread: bool,
+    /// Somebody asked for its being snapshotted again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     /// Partitions that hold its rows, where they appear under its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
