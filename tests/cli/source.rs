@@ -1,5 +1,11 @@
 //! Getting into PostgreSQL, and what it must be like.
 
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::thread;
+
 use super::*;
 
 /// What is said of every host that does not answer.
@@ -37,6 +43,38 @@ fn nobody_answers() {
              directory (os error 2)\n  {REACH}"
         ),
     );
+}
+
+/// PgBouncer before 1.23 refuses what makes a connection one of replication.
+#[test]
+fn a_connection_pooler_before_the_server_is_named_at_once() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            answer_as_a_pooler(client).ok();
+        }
+    });
+    let dsn = format!("postgres://postgres@127.0.0.1:{port}/shop?sslmode=disable");
+    to_file("s").dsn(dsn).set("startup.timeout.ms", "20000").run().says(
+        78,
+        &[(&*port, "PORT")],
+        "a connection pooler answers at 127.0.0.1:PORT: FATAL: unsupported startup parameter: \
+         replication (08P01)\n  give the server's own address (--dsn, PGHOST, PGPORT): a replication \
+         connection cannot be pooled",
+    );
+}
+
+fn answer_as_a_pooler(mut client: TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length)?;
+    let mut startup = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
+    client.read_exact(&mut startup)?;
+    let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: replication\0\0";
+    let mut answer = vec![b'E'];
+    answer.extend_from_slice(&u32::try_from(fields.len() + 4).unwrap_or_default().to_be_bytes());
+    answer.extend_from_slice(fields);
+    client.write_all(&answer)
 }
 
 #[test]

@@ -290,6 +290,14 @@ impl Refused<'_> {
                 format!("PostgreSQL at {host} refuses a connection option: {error}"),
                 "correct the options parameter (PGOPTIONS)",
             ),
+            // PgBouncer's words, before 1.23 for a replication connection.
+            "08P01" if error.message.contains("unsupported startup parameter") => {
+                SourceError::configuration(
+                    format!("a connection pooler answers at {host}: {error}"),
+                    "give the server's own address (--dsn, PGHOST, PGPORT): a replication connection \
+                     cannot be pooled",
+                )
+            }
             "53300" => unreachable_until(
                 host,
                 &error.to_string(),
