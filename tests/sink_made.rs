@@ -15,6 +15,8 @@
 mod run;
 mod sink;
 
+#[path = "sink_made/by_hand.rs"]
+mod by_hand;
 #[path = "sink_made/columns.rs"]
 mod columns;
 #[path = "sink_made/epochs.rs"]

@@ -10,10 +10,12 @@ use crate::apply::applier::tables;
 use crate::apply::applier::tables::Fitted;
 use crate::apply::applier::tables::TableProblem;
 use crate::apply::error::ApplyError;
+use crate::apply::merge::TableChange;
 use crate::apply::merge::Target;
 use crate::apply::merge::target;
 use crate::apply::merge::version::Version;
 use crate::envelope::Operation;
+use crate::table::TableName;
 
 impl Applier {
     /// Finds the record's version and makes its table fit it.
@@ -57,6 +59,7 @@ impl Applier {
                     )
                 }
             };
+            self.check_names(&begun.target)?;
             self.add_table(begun);
         }
         let Some(known) = self.tables.get(event.table) else {
@@ -70,6 +73,15 @@ impl Applier {
             }
         };
         self.reconcile(event, &version, force)
+    }
+
+    /// A name that the warehouse cannot have makes the record bad: other tables go on where bad
+    /// records may be left.
+    fn check_names(&self, target: &Target) -> Result<(), RecordProblem> {
+        match self.warehouse.name_rules().problem(target) {
+            Some(problem) => Err(RecordProblem::new(problem)),
+            None => Ok(()),
+        }
     }
 
     /// A warehouse that is the captured database itself would be fed with its own changes.
@@ -128,9 +140,10 @@ impl Applier {
             || target.columns != known.columns;
         let by_look = !tables::looks_alike(version, &known);
         let target = if changed || by_look {
-            for change in &reconciled.changes {
-                tracing::info!(table = %event.table, ?change, "columns of the warehouse change");
+            if !reconciled.changes.is_empty() {
+                self.check_names(target)?;
             }
+            tell_changes(event.table, &reconciled.changes);
             let (new, changes) = (reconciled.target, reconciled.changes);
             let reread_at = reconciled.reread.is_some().then_some(event.position);
             let target = self.change_target(event.table, |known| {
@@ -149,5 +162,28 @@ impl Applier {
             Arc::new(reconciled.target)
         };
         Ok(self.versions.fit(version, reconciled.places, &target))
+    }
+}
+
+/// One line for each change.
+fn tell_changes(table: &TableName, changes: &[TableChange]) {
+    for change in changes {
+        let (column, told, change) = match change {
+            TableChange::AddColumn(column) => {
+                (&column.name, column.column_type.to_string(), "added")
+            }
+            TableChange::Widen { name, to, .. } => (name, to.to_string(), "widened"),
+            TableChange::Rename { from, to, .. } => {
+                tracing::info!(
+                    %table, column = from, to, change = "renamed", "columns of the warehouse change"
+                );
+                continue;
+            }
+            TableChange::Create
+            | TableChange::Adopt
+            | TableChange::DropKey { .. }
+            | TableChange::AddKey { .. } => continue,
+        };
+        tracing::info!(%table, column, "type" = told, change, "columns of the warehouse change");
     }
 }

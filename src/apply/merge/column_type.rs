@@ -1,5 +1,7 @@
 //! What a column of a warehouse holds, in no warehouse's words, and what two types have in common.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -190,6 +192,39 @@ impl ColumnType {
             ),
             _ => false,
         }
+    }
+}
+
+/// The name in PostgreSQL.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ColumnType as T;
+        formatter.write_str(match self {
+            T::Boolean => "boolean",
+            T::Int16 => "smallint",
+            T::Int32 => "integer",
+            T::Int64 => "bigint",
+            T::Float32 => "real",
+            T::Float64 => "double precision",
+            T::Decimal(precision, scale) => {
+                return write!(formatter, "numeric({precision},{scale})");
+            }
+            T::Numeric => "numeric",
+            T::Text => "text",
+            T::Varchar(length) => return write!(formatter, "character varying({length})"),
+            T::Bytes => "bytea",
+            T::Date => "date",
+            T::Time => "time without time zone",
+            T::TimeTz => "time with time zone",
+            T::Timestamp => "timestamp without time zone",
+            T::TimestampTz => "timestamp with time zone",
+            T::Interval => "interval",
+            T::Uuid => "uuid",
+            T::Json => "json",
+            T::Jsonb => "jsonb",
+            T::BuiltIn(name) => name,
+            T::Array(element) => return write!(formatter, "{element}[]"),
+        })
     }
 }
 

@@ -99,6 +99,27 @@ pub struct TargetColumn {
 }
 
 impl Target {
+    /// A table of which nothing else is known.
+    pub fn new(id: TableId, table: TableName, prefix: &str) -> Self {
+        Target {
+            id,
+            table,
+            prefix: prefix.to_owned(),
+            oid: None,
+            columns: Vec::new(),
+            key: Vec::new(),
+            is_foreign: false,
+            generation: 0,
+            by_look: false,
+            reread: String::new(),
+            reread_at: None,
+            has_older: false,
+            version_at: None,
+            keyed_at: None,
+            topics: Vec::new(),
+        }
+    }
+
     /// Whether rows are told apart by a key.
     pub fn is_keyed(&self) -> bool {
         !self.key.is_empty()

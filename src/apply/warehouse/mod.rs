@@ -21,6 +21,7 @@ use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
 use crate::apply::merge::LogPlace;
 use crate::apply::merge::Moved;
+use crate::apply::merge::NameRules;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
 use crate::apply::merge::StoredMark;
@@ -102,6 +103,9 @@ pub struct Loaded {
 pub trait Warehouse: Send {
     /// How texts are to be spelled.
     fn spelling(&self) -> Spelling;
+
+    /// Which names it can have.
+    fn name_rules(&self) -> NameRules;
 
     /// What is stored of tables.
     ///

@@ -6,12 +6,15 @@ use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb::connection::Fault;
 
 /// Kinds of errors in `duckdb.h`: out of range, conversion, decimal, mismatched type, object size,
-/// constraint, invalid input.
-const OF_A_VALUE: [i32; 7] = [1, 2, 4, 5, 7, 18, 32];
+/// invalid input.
+const OF_A_VALUE: [i32; 6] = [1, 2, 4, 5, 7, 32];
 const TRANSACTION: i32 = 10;
 const OUT_OF_MEMORY: i32 = 33;
-/// Catalog, parser, syntax, binder, not implemented: the file is not as we left it.
-const OF_THE_CATALOG: [i32; 5] = [13, 14, 22, 24, 11];
+const CONSTRAINT: i32 = 18;
+/// Connection, interrupt.
+const PASSES: [i32; 2] = [21, 29];
+/// Something depends on what is to be changed.
+const DEPENDENCY: i32 = 37;
 /// Input and output, fatal, internal: the database must be opened again.
 const OF_THE_FILE: [i32; 3] = [28, 30, 31];
 
@@ -42,7 +45,13 @@ impl From<Fault> for WarehouseError {
     fn from(fault: Fault) -> Self {
         let message = format!("DuckDB: {}", fault.summary());
         match fault.kind {
-            // Its words would tell the value.
+            // Its words would tell the value. No table of ours has a constraint.
+            CONSTRAINT => WarehouseError::Data {
+                message:
+                    "a constraint or a unique index that somebody has made in the file refuses \
+                          a row: drop it there"
+                        .to_owned(),
+            },
             _ if fault.is_of_a_value() => {
                 WarehouseError::Data { message: "DuckDB refuses a value".to_owned() }
             }
@@ -51,12 +60,22 @@ impl From<Fault> for WarehouseError {
                 message: format!("{message}; raise duckdb.memory.limit or lower batch.records"),
             },
             TRANSACTION => WarehouseError::Conflict { message },
-            kind if OF_THE_CATALOG.contains(&kind) => WarehouseError::Configuration {
+            kind if PASSES.contains(&kind) || OF_THE_FILE.contains(&kind) => {
+                WarehouseError::Unreachable { message }
+            }
+            // A view does not stand in the way, an index does.
+            DEPENDENCY => WarehouseError::Configuration {
+                message,
+                hint:
+                    "drop the index that somebody has made on the table, start again, and make it \
+                       anew once the table is changed"
+                        .to_owned(),
+            },
+            _ => WarehouseError::Configuration {
                 message,
                 hint: "undo what was changed in the file by hand, or begin with a new file"
                     .to_owned(),
             },
-            _ => WarehouseError::Unreachable { message },
         }
     }
 }

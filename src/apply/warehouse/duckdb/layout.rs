@@ -65,10 +65,21 @@ impl Layout {
     ///
     /// One is not there.
     pub(super) fn types(&self, target: &Target) -> Result<Vec<StoredType>, WarehouseError> {
+        let (table, id) = (target.table.quoted(), target.id.0);
+        let changed = |message: String| WarehouseError::Configuration {
+            message,
+            hint: format!(
+                "undo what was changed by hand; or let the table be made again: DROP TABLE IF \
+                 EXISTS {table}; DROP TABLE IF EXISTS _cdc.tombstones_{id}; DELETE FROM \
+                 _cdc.tables WHERE id = {id}; and snapshot it again"
+            ),
+        };
+        if self.is_empty() {
+            return Err(changed(format!("table {} is gone from the file", target.table)));
+        }
         let of = |name: &str| {
-            self.stored_type(name).cloned().ok_or_else(|| WarehouseError::Configuration {
-                message: format!("the warehouse's table {} has no column {name}", target.table),
-                hint: "add it again, or drop the table and read it anew".to_owned(),
+            self.stored_type(name).cloned().ok_or_else(|| {
+                changed(format!("table {} of the file has no column \"{name}\"", target.table))
             })
         };
         target.columns.iter().map(|column| of(&column.name)).collect()

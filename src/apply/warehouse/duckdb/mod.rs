@@ -49,6 +49,7 @@ use crate::apply::merge::Cell;
 use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
 use crate::apply::merge::Moved;
+use crate::apply::merge::NameRules;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
 use crate::apply::merge::StoredMark;
@@ -179,6 +180,15 @@ impl DuckDb {
 impl Warehouse for DuckDb {
     fn spelling(&self) -> Spelling {
         Spelling { arrays: ArrayForm::Json, era: " (BC)" }
+    }
+
+    fn name_rules(&self) -> NameRules {
+        NameRules {
+            warehouse: "DuckDB",
+            folds_case: true,
+            bytes_max: usize::MAX,
+            own_columns: &["rowid"],
+        }
     }
 
     fn tables(&mut self) -> Result<Vec<KnownTable>, WarehouseError> {

@@ -49,6 +49,7 @@ impl Changing<'_> {
             }
             TableChange::AddColumn(column) => {
                 self.check_names()?;
+                self.check_free(layout, &column.name)?;
                 self.add_column(column)
             }
             TableChange::Widen { name, from, to, .. } => match layout.stored_type(name) {
@@ -58,6 +59,7 @@ impl Changing<'_> {
             },
             TableChange::Rename { from, to, .. } => {
                 self.check_names()?;
+                self.check_free(layout, to)?;
                 self.rename(from, to)?;
                 if layout.has(INCOMPLETE_COLUMN) {
                     self.rename_incomplete(from, to)?;
@@ -292,6 +294,22 @@ impl Changing<'_> {
             tables.push(sql::tombstones(id));
         }
         Ok(tables)
+    }
+
+    /// A column that somebody has added has the name that one of the source gets.
+    fn check_free(&self, layout: &Layout, column: &str) -> Result<(), WarehouseError> {
+        if !layout.has(column) {
+            return Ok(());
+        }
+        Err(WarehouseError::Configuration {
+            message: format!(
+                "table {} of the file has a column \"{column}\" already, which cdc-sink has not made",
+                self.target.table
+            ),
+            hint: "the source has got one of this name, too: rename or drop that of the file, and \
+                   start again"
+                .to_owned(),
+        })
     }
 
     /// Names that differ in case only are one to DuckDB.

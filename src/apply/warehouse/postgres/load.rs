@@ -24,7 +24,8 @@ use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::postgres::copy;
-use crate::apply::warehouse::postgres::failed;
+use crate::apply::warehouse::postgres::error::failed;
+use crate::apply::warehouse::postgres::error::of_table;
 use crate::apply::warehouse::postgres::stages::Stages;
 use crate::apply::warehouse::postgres::state;
 use crate::apply::warehouse::postgres::statements::GONE;
@@ -59,7 +60,8 @@ impl Load<'_> {
         self.lock_tables().await?;
         self.raise_watermarks().await?;
         for table in &self.plan.tables {
-            self.table(table).await?;
+            let done = self.table(table).await;
+            done.map_err(|error| of_table(error, &table.target))?;
         }
         self.store_offsets(group).await?;
         let rest = state::store(self.plan);

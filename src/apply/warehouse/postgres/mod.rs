@@ -2,6 +2,7 @@
 //! INSERT … ON CONFLICT.
 
 mod copy;
+mod error;
 mod load;
 mod rekey;
 mod stages;
@@ -9,14 +10,12 @@ mod state;
 mod statements;
 
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::apply::merge::AppliedRange;
@@ -27,6 +26,7 @@ use crate::apply::merge::DeadLetter;
 use crate::apply::merge::KnownTable;
 use crate::apply::merge::LogPlace;
 use crate::apply::merge::Moved;
+use crate::apply::merge::NameRules;
 use crate::apply::merge::Plan;
 use crate::apply::merge::Spelling;
 use crate::apply::merge::StoredMark;
@@ -35,6 +35,7 @@ use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
 use crate::apply::merge::Texts;
 use crate::apply::merge::plan::sortable;
+use crate::apply::merge::target::NAME_BYTES_MAX;
 use crate::apply::warehouse::BrokenRules;
 use crate::apply::warehouse::Claim;
 use crate::apply::warehouse::DeleteMode;
@@ -43,6 +44,8 @@ use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::StoredRow;
 use crate::apply::warehouse::Warehouse;
 use crate::apply::warehouse::WarehouseError;
+use crate::apply::warehouse::postgres::error::failed;
+use crate::apply::warehouse::postgres::error::of_table;
 use crate::apply::warehouse::postgres::load::Load;
 use crate::apply::warehouse::postgres::stages::Stages;
 use crate::apply::warehouse::postgres::statements::Statements;
@@ -144,6 +147,20 @@ impl PostgresWarehouse {
         Ok(client)
     }
 
+    /// Something else than a table may have its name.
+    fn check_kind(&mut self, table: &TableName) -> Result<(), WarehouseError> {
+        let kind = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN \
+                    'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' WHEN 'c' THEN 'type' ELSE \
+                    'index' END FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                    WHERE n.nspname = $1 AND c.relname = $2 AND relkind NOT IN ('r', 'p')";
+        let rows = self.query(kind, &[&table.namespace, &table.name])?;
+        let Some(kind) = rows.first().map(|row| row.get::<_, String>(0)) else { return Ok(()) };
+        Err(WarehouseError::Configuration {
+            message: format!("the warehouse has a {kind} named {table}, where a table has to be"),
+            hint: "rename or drop it in the warehouse, and start again".to_owned(),
+        })
+    }
+
     /// Before a table is asked for rows that are marked.
     fn fit_for_soft(&mut self, target: &Target) -> Result<(), WarehouseError> {
         match self.delete_mode {
@@ -177,68 +194,18 @@ impl PostgresWarehouse {
     }
 }
 
-/// What an error of the client means.
-fn failed(error: &tokio_postgres::Error) -> WarehouseError {
-    let Some(server) = error.as_db_error() else {
-        return WarehouseError::Unreachable { message: format!("the warehouse has gone: {error}") };
-    };
-    let mut message = format!("the warehouse said: {}", server.message());
-    for (name, text) in [
-        ("table", server.table()),
-        ("column", server.column()),
-        ("constraint", server.constraint()),
-    ] {
-        if let Some(text) = text {
-            write!(message, "; {name} \"{text}\"").ok();
-        }
-    }
-    let code = server.code();
-    let class = code.code().get(..2).unwrap_or_default();
-    let in_recovery = *code == SqlState::READ_ONLY_SQL_TRANSACTION
-        || (class == "55" && server.message().contains("recovery"));
-    if in_recovery {
-        write!(message, " (a standby, or a server in recovery)").ok();
-        return WarehouseError::Unreachable { message };
-    }
-    match (class, code) {
-        // 58: the server's own disk; XX: its own state.
-        ("57" | "08" | "53" | "58" | "XX", _) => WarehouseError::Unreachable { message },
-        (_, code) if *code == SqlState::LOCK_NOT_AVAILABLE => WarehouseError::Locked {
-            message: format!("{message}: somebody holds a lock on it for more than 3 s"),
-        },
-        ("40", _) => WarehouseError::Conflict { message },
-        (_, code)
-            if [
-                &SqlState::UNIQUE_VIOLATION,
-                &SqlState::DUPLICATE_TABLE,
-                &SqlState::DUPLICATE_SCHEMA,
-                &SqlState::DUPLICATE_COLUMN,
-            ]
-            .contains(&code) =>
-        {
-            WarehouseError::Conflict { message }
-        }
-        // 21: two spellings of one key in a batch; 54: a value that no index or row can hold.
-        ("21" | "22" | "23" | "54", _) => WarehouseError::Data { message },
-        (_, code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => WarehouseError::Permission {
-            message,
-            hint: "the role needs CREATE on the database, and to own the tables it writes"
-                .to_owned(),
-        },
-        ("28", _) => WarehouseError::Permission {
-            message,
-            hint: "correct user and password in --to, PGPASSWORD or ~/.pgpass".to_owned(),
-        },
-        _ => WarehouseError::Configuration {
-            message: format!("{message} ({})", code.code()),
-            hint: "see the warehouse's log".to_owned(),
-        },
-    }
-}
-
 impl Warehouse for PostgresWarehouse {
     fn spelling(&self) -> Spelling {
         Spelling { arrays: ArrayForm::Postgres, era: " BC" }
+    }
+
+    fn name_rules(&self) -> NameRules {
+        NameRules {
+            warehouse: "PostgreSQL",
+            folds_case: false,
+            bytes_max: NAME_BYTES_MAX,
+            own_columns: &["tableoid", "ctid", "xmin", "cmin", "xmax", "cmax"],
+        }
     }
 
     fn tables(&mut self) -> Result<Vec<KnownTable>, WarehouseError> {
@@ -259,6 +226,7 @@ impl Warehouse for PostgresWarehouse {
     }
 
     fn foreign_table(&mut self, table: &TableName) -> Result<Option<ForeignTable>, WarehouseError> {
+        self.check_kind(table)?;
         let columns = self.query(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN \
              pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE \
@@ -376,7 +344,8 @@ impl Warehouse for PostgresWarehouse {
         let parameters: Vec<&(dyn ToSql + Sync)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
         self.fit_for_soft(target)?;
-        let rows = self.query(&Statements::new(target, self.delete_mode).select(), &parameters)?;
+        let select = Statements::new(target, self.delete_mode).select();
+        let rows = self.query(&select, &parameters).map_err(|error| of_table(error, target))?;
         let mut found: Vec<Option<StoredRow>> = vec![None; keys.len()];
         for row in rows {
             let number: i64 = row.get(0);

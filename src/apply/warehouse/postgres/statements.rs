@@ -34,32 +34,12 @@ pub(super) const MARKED_PART: &str = "q";
 
 /// A type's name in DDL.
 pub(super) fn type_name(column_type: &ColumnType) -> String {
-    use ColumnType as T;
     match column_type {
-        T::Boolean => "boolean".to_owned(),
-        T::Int16 => "smallint".to_owned(),
-        T::Int32 => "integer".to_owned(),
-        T::Int64 => "bigint".to_owned(),
-        T::Float32 => "real".to_owned(),
-        T::Float64 => "double precision".to_owned(),
-        T::Decimal(precision, scale) if *precision <= PRECISION_MAX => {
-            format!("numeric({precision},{scale})")
+        ColumnType::Decimal(precision, _) if *precision > PRECISION_MAX => {
+            ColumnType::Numeric.to_string()
         }
-        T::Numeric | T::Decimal(..) => "numeric".to_owned(),
-        T::Text => "text".to_owned(),
-        T::Varchar(length) => format!("character varying({length})"),
-        T::Bytes => "bytea".to_owned(),
-        T::Date => "date".to_owned(),
-        T::Time => "time without time zone".to_owned(),
-        T::TimeTz => "time with time zone".to_owned(),
-        T::Timestamp => "timestamp without time zone".to_owned(),
-        T::TimestampTz => "timestamp with time zone".to_owned(),
-        T::Interval => "interval".to_owned(),
-        T::Uuid => "uuid".to_owned(),
-        T::Json => "json".to_owned(),
-        T::Jsonb => "jsonb".to_owned(),
-        T::BuiltIn(name) => name.clone(),
-        T::Array(element) => format!("{}[]", type_name(element)),
+        ColumnType::Array(element) => format!("{}[]", type_name(element)),
+        other => other.to_string(),
     }
 }
 
