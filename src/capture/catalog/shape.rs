@@ -168,6 +168,9 @@ impl Shape {
                 _ => (Vec::new(), false),
             };
         }
+        if found.is_some_and(|found| self.is_without_key(found)) {
+            return (Vec::new(), false);
+        }
         let candidates = [found, before];
         if let Some(known) = candidates.into_iter().flatten().find_map(placed) {
             return known;
@@ -177,6 +180,20 @@ impl Shape {
         }
         let place = |name: &String| self.columns.iter().position(|column| column.name == *name);
         (facts.map_or_else(Vec::new, |facts| facts.key.iter().filter_map(place).collect()), false)
+    }
+
+    /// Whether the catalog shows this very table without a key. Where the key was dropped behind
+    /// the message, whole old rows still tell its rows apart; a key that is there no more would make
+    /// one row of two.
+    fn is_without_key(&self, found: &TableFacts) -> bool {
+        let is_same = |column: &ShapeColumn| {
+            let known = column.attnum.and_then(|attnum| found.numbered(attnum));
+            known.is_some_and(|known| known.name == column.name)
+        };
+        self.replica_identity == ReplicaIdentity::Full
+            && found.replica_identity == ReplicaIdentity::Full
+            && found.key.is_empty()
+            && self.columns.iter().all(is_same)
     }
 
     /// Places of a key's columns; `None` if there is no key, or one of its columns is not there.
@@ -362,6 +379,19 @@ mod tests {
         let known = facts(&[(1, "id"), (2, "code")], &["id"]);
         assert_eq!(key(&by_index, Some(&known), None), names(&["id"]));
         assert_eq!(key(&by_index, None, None), names(&["code"]));
+    }
+
+    #[test]
+    fn a_key_that_was_dropped_makes_no_row_of_two() {
+        use ReplicaIdentity::Full;
+        let whole = relation(Full, &[("id", false), ("a", false)]);
+        let before = facts(&[(1, "id"), (2, "a")], &["id"]);
+        let mut found = facts(&[(1, "id"), (2, "a")], &[]);
+        found.replica_identity = Full;
+        assert_eq!(key(&whole, Some(&found), Some(&before)), names(&[]));
+        // Another table by now: what was known says more.
+        found.columns.pop();
+        assert_eq!(key(&whole, Some(&found), Some(&before)), names(&["id"]));
     }
 
     #[test]
