@@ -69,7 +69,12 @@ impl Applier {
             Some(version) => version,
             None => {
                 let row = envelope.after.or(envelope.before).map(|row| row.get());
-                Arc::new(tables::unsaid_version(Some(&known.target), row, record, event.table)?)
+                let known = &known.target;
+                let version = self.versions.unsaid(Some(known), row, record, event.table)?;
+                if let Some(fitted) = self.versions.fitted(&version, known) {
+                    return Ok(fitted);
+                }
+                version
             }
         };
         self.reconcile(event, &version, force)

@@ -88,11 +88,19 @@ pub(super) struct Versions {
     entries: HashMap<String, Arc<Version>>,
     /// By the text of the embedded schema and the key, the latest of each topic first.
     embedded: HashMap<Arc<str>, Vec<Embedded>>,
+    /// Those that nobody says, by table, the latest first.
+    unsaid: HashMap<TableName, Vec<Arc<Version>>>,
     fitted: HashMap<usize, Fitted>,
 }
 
 /// Versions of one topic that are kept by their text.
 const EMBEDDED_MAX: usize = 8;
+
+/// Versions of one table that are kept though nobody says them: rows that look alike have one.
+const UNSAID_MAX: usize = 8;
+
+/// Versions whose columns' places are kept.
+const FITTED_MAX: usize = 10_000;
 
 impl Versions {
     /// Forgets what tables look like, not what versions are.
@@ -174,6 +182,39 @@ impl Versions {
         Ok(version)
     }
 
+    /// The version of a record that says none: the one that is kept, if it is equal.
+    pub(super) fn unsaid(
+        &mut self,
+        known: Option<&Target>,
+        row: Option<&str>,
+        record: &Record,
+        table: &TableName,
+    ) -> Result<Arc<Version>, RecordProblem> {
+        let kept = self.unsaid.entry(table.clone()).or_default();
+        if let Some(target) = known.filter(|target| !target.by_look)
+            && let Some(version) = kept.iter().find(|version| version.is_of_target(target))
+        {
+            return Ok(Arc::clone(version));
+        }
+        let version = unsaid_version(known, row, record, table)?;
+        let version = match kept.iter().position(|kept| **kept == version) {
+            Some(at) => kept.remove(at),
+            None => Arc::new(version),
+        };
+        if let Some(gone) = kept.get(UNSAID_MAX - 1) {
+            self.fitted.remove(&Arc::as_ptr(gone).addr());
+            kept.truncate(UNSAID_MAX - 1);
+        }
+        kept.insert(0, Arc::clone(&version));
+        Ok(version)
+    }
+
+    /// How many versions and places are kept.
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        self.unsaid.values().map(Vec::len).sum::<usize>() + self.fitted.len()
+    }
+
     /// Where a version's columns stand, if the table still is what it was.
     pub(super) fn fitted(&self, version: &Arc<Version>, target: &Target) -> Option<Fitted> {
         let key = Arc::as_ptr(version).addr();
@@ -189,6 +230,9 @@ impl Versions {
         places: Vec<Option<usize>>,
         target: &Target,
     ) -> Fitted {
+        if self.fitted.len() >= FITTED_MAX {
+            self.fitted.clear();
+        }
         let fitted = Fitted::new(version, places, target);
         self.fitted.insert(Arc::as_ptr(version).addr(), fitted.clone());
         fitted
@@ -354,4 +398,49 @@ pub(super) fn looks_alike(version: &Version, target: &Target) -> bool {
                 column.untyped || known.column_type.common(&column.column_type) == known.column_type
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            topic: Arc::from("topic"),
+            partition: 0,
+            offset: 0,
+            leader_epoch: -1,
+            key: Some(br#"{"id":1}"#.as_slice().into()),
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// A topic without schemas has one version for all rows that look alike, however many come.
+    #[test]
+    fn records_without_schema_take_no_memory_each() {
+        let (mut versions, table) = (Versions::default(), TableName::new("s", "t"));
+        let row = |number: u64| format!(r#"{{"id":{number},"a":"text {number}"}}"#);
+        let look = Version::of_look(table.clone(), &row(0), Some(br#"{"id":1}"#)).unwrap();
+        let spelling = Spelling { arrays: crate::apply::merge::ArrayForm::Json, era: "" };
+        let id = table_id(&table);
+        let target = target::create(id, "p", &look, Position::default(), spelling).target;
+        let made = Target { by_look: false, ..target.clone() };
+        for number in 0..1000 {
+            for target in [&target, &made] {
+                let row = row(number);
+                let version = versions.unsaid(Some(target), Some(&row), &record(), &table).unwrap();
+                if versions.fitted(&version, target).is_none() {
+                    versions.fit(&version, vec![Some(0), Some(1)], target);
+                }
+            }
+        }
+        assert_eq!(versions.kept(), 4);
+        for number in 0..1000 {
+            let row = format!(r#"{{"id":1,"a{number}":1}}"#);
+            let version = versions.unsaid(Some(&target), Some(&row), &record(), &table).unwrap();
+            versions.fit(&version, vec![Some(0)], &target);
+        }
+        assert!(versions.kept() <= 2 * UNSAID_MAX, "{}", versions.kept());
+    }
 }

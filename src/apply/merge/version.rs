@@ -198,6 +198,18 @@ impl Version {
         }
     }
 
+    /// Whether it is what [`Version::of_target`] gives.
+    pub fn is_of_target(&self, target: &Target) -> bool {
+        let columns = target.columns.iter().filter(|column| !column.dropped);
+        let key = target.key_columns().map(|column| &column.name);
+        self.learnt == Learnt::Target
+            && self.key.iter().eq(key)
+            && columns.clone().count() == self.columns.len()
+            && self.columns.iter().zip(columns).all(|(column, known)| {
+                column.name == known.name && column.column_type == known.column_type
+            })
+    }
+
     /// From the look of a row's values. A column that is null holds text.
     ///
     /// # Errors
