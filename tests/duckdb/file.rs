@@ -254,3 +254,35 @@ fn an_old_picture_of_a_table_is_a_conflict() {
     load(&mut file, &Batch::new().table(&target, vec![]).floor(4)).unwrap();
     assert_eq!(file.ask("SELECT id FROM shop.t1"), "[[1]]");
 }
+
+/// As an analyst does, once the process has ended: not attached to another database.
+#[test]
+fn any_duckdb_opens_the_file_after_a_kill_and_after_a_clean_end() {
+    let mut file = File::new();
+    let list = T::Array(Box::new(T::Int32));
+    let kinds = [(list, "[\"1\"]", "[[\"1\"],[\"2\"]]"), (T::Interval, "1 mon", "infinity")];
+    for (id, (kind, before, wider)) in (1..).zip(kinds) {
+        let target = target(id, &[("id", T::Int32), ("v", kind)], &[0]);
+        file.load(&Batch::new().create(&target).row(5, &[Some("1"), Some(before)])).unwrap();
+        file.load(&Batch::new().table(&target, vec![]).row(6, &[Some("2"), Some(wider)])).unwrap();
+    }
+    // What a process leaves behind that is killed now.
+    let left = file.folder.path().join("left.duckdb");
+    std::fs::copy(file.path(), &left).unwrap();
+    if let Ok(log) = std::fs::read(file.path().with_extension("duckdb.wal")) {
+        std::fs::write(left.with_extension("duckdb.wal"), log).unwrap();
+    }
+    let rows = "SELECT (SELECT count(*) FROM shop.t1) + (SELECT count(*) FROM shop.t2)";
+    assert_eq!(DuckDb::ask_plainly_for_tests(&left, rows).unwrap(), 4);
+    // More tables than DuckDB takes into the file under the usual limit of memory.
+    for id in 3..63 {
+        let target = target(id, &[("id", T::Int32), ("v", T::Text)], &[0]);
+        file.load(&Batch::new().create(&target).row(5, &[Some("1"), Some("a")])).unwrap();
+    }
+    let (path, folder) = (file.path(), file.folder);
+    drop(file.warehouse);
+    assert!(!path.with_extension("duckdb.wal").exists());
+    let rows = rows.replace(" shop.", " shop.shop.");
+    assert_eq!(DuckDb::ask_plainly_for_tests(&path, &rows).unwrap(), 4);
+    drop(folder);
+}

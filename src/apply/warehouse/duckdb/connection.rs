@@ -77,16 +77,21 @@ impl Database {
     ///
     /// There is no library, or it refuses.
     pub(super) fn open() -> Result<Arc<Self>, WarehouseError> {
+        Self::open_file(":memory:")
+    }
+
+    /// Opens a file by itself.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Database::open`].
+    pub(super) fn open_file(file: &str) -> Result<Arc<Self>, WarehouseError> {
+        let file = CString::new(file).map_err(|_| Fault::new("a NUL in a name"))?;
         let functions = library::functions()?;
         let (mut raw, mut error) = (ptr::null_mut(), ptr::null_mut::<c_char>());
         // SAFETY: both places are written by the call; no configuration is given.
         let state = unsafe {
-            (functions.open_ext)(
-                c":memory:".as_ptr(),
-                &raw mut raw,
-                ptr::null_mut(),
-                &raw mut error,
-            )
+            (functions.open_ext)(file.as_ptr(), &raw mut raw, ptr::null_mut(), &raw mut error)
         };
         // SAFETY: a C string of the library's or null, freed once.
         let message = unsafe {

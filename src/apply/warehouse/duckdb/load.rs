@@ -20,6 +20,7 @@ use crate::apply::warehouse::Loaded;
 use crate::apply::warehouse::POSITION_COLUMN;
 use crate::apply::warehouse::WarehouseError;
 use crate::apply::warehouse::duckdb::DuckDb;
+use crate::apply::warehouse::duckdb::checkpoint;
 use crate::apply::warehouse::duckdb::connection::Connection;
 use crate::apply::warehouse::duckdb::connection::Fault;
 use crate::apply::warehouse::duckdb::counts;
@@ -123,10 +124,13 @@ impl DuckDb {
         };
         let done = loading.load(group);
         let layouts = std::mem::take(&mut loading.layouts);
+        let is_wider = !loading.wider.is_empty();
         self.connection = Some(connection);
         match done {
             Ok(loaded) => {
                 self.layouts = layouts;
+                self.is_checkpoint_due |= is_wider || checkpoint::is_due_after(plan);
+                self.checkpoint_if_due();
                 Ok(loaded)
             }
             Err(Undone::Failed(error)) => {

@@ -13,6 +13,7 @@
 //! only (they are one to DuckDB), offsets whose fence is not theirs any more.
 
 mod appender;
+mod checkpoint;
 mod connection;
 mod counts;
 mod error;
@@ -83,6 +84,8 @@ pub struct DuckDb {
     shared: Shared,
     /// What the catalog has of tables; forgotten when a transaction is undone.
     layouts: HashMap<TableId, Layout>,
+    /// The log beside the file is to be taken into it.
+    is_checkpoint_due: bool,
     _held: Held,
 }
 
@@ -99,6 +102,7 @@ impl DuckDb {
             connection: None,
             shared: Arc::default(),
             layouts: HashMap::new(),
+            is_checkpoint_due: false,
             _held: held,
         };
         warehouse.connection()?;
@@ -125,12 +129,14 @@ impl DuckDb {
     fn connection(&mut self) -> Result<&Connection, WarehouseError> {
         if self.connection.is_none() {
             self.layouts.clear();
+            self.is_checkpoint_due = checkpoint::has_log(&self.settings.path);
             let database = Database::open()?;
             let connection = database.connect()?;
             self.attach(&connection)?;
             state::prepare(&connection)?;
             *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(database);
             self.connection = Some(connection);
+            self.checkpoint_if_due();
         }
         self.connection.as_ref().ok_or_else(|| WarehouseError::Unreachable {
             message: "the file is not open".to_owned(),
