@@ -26,6 +26,8 @@ use cdc_testkit::process::wait_until;
 use cdc_testkit::servers::kafka::Kafka;
 use cdc_testkit::servers::postgres::Postgres;
 
+use run::Agent;
+use run::AgentOptions;
 use sink::Play;
 use sink::Sink;
 use sink::SinkOptions;
@@ -118,6 +120,58 @@ fn an_outage_of_the_warehouse_or_of_kafka_is_waited_out_and_told() {
     wait_rows(&mut sink, &warehouse, "15");
     wait_well(&mut sink);
     sink.stop();
+}
+
+/// Without Kafka an outage of the warehouse is told as the warehouse's: the source answers all the
+/// time, and how much WAL its slot retains is shown while nothing is released.
+#[test]
+fn an_outage_of_the_warehouse_without_kafka_is_not_told_as_the_sources() {
+    let name = "direct_outage";
+    let source = scene::server();
+    source.create_database(name);
+    source.execute(name, "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)");
+    let mut warehouse = Postgres::system();
+    warehouse.create_database("warehouse");
+    let options = AgentOptions::to_lines(&source.dsn(name), &warehouse.dsn("warehouse"), name);
+    let mut agent = Agent::start(options.set("startup.timeout.ms", "1000"));
+    agent.wait_streaming(SOON);
+    let is_ready = |agent: &Agent, status: u16| {
+        agent.get("/health/ready").is_ok_and(|ready| ready.status == status)
+    };
+    agent.wait(SOON, "readiness", |agent| is_ready(agent, 200));
+    assert_eq!(agent.metric("cdc_agent_destination_up"), Some(1.0));
+    assert_eq!(agent.metric("cdc_sink_warehouse_up"), Some(1.0));
+    assert_eq!(agent.metric("cdc_sink_kafka_up"), None, "there is no Kafka");
+
+    warehouse.kill();
+    source.execute(name, "INSERT INTO items SELECT n FROM generate_series(2, 1000) n");
+    agent.wait(SOON, "the warehouse to be said to be down", |agent| is_ready(agent, 503));
+    let began = Instant::now();
+    agent.wait(SOON, "several attempts", |agent| {
+        let ready = agent.get("/health/ready").unwrap();
+        assert_eq!(ready.status, 503, "nothing was applied since");
+        assert!(ready.body.contains("warehouse"), "{}", ready.body);
+        assert_eq!(agent.metric("cdc_agent_source_up"), Some(1.0), "the source answers");
+        assert_eq!(agent.metric("cdc_agent_destination_up"), Some(0.0));
+        assert!(agent.metric("cdc_agent_slot_kept_wal_bytes").is_some(), "the slot is seen");
+        let errors =
+            agent.metric("cdc_agent_errors_total{kind=\"destination\",slot=\"direct_outage\"}");
+        errors >= Some(4.0) && began.elapsed() > Duration::from_secs(5)
+    });
+    assert_eq!(agent.metric("cdc_sink_warehouse_up"), Some(0.0));
+    assert!(agent.metric("cdc_sink_lag_seconds") > Some(4.0), "it grows while nothing is applied");
+    warehouse.start_again();
+    agent.wait(SOON, "readiness", |agent| is_ready(agent, 200));
+    let rows = "SELECT count(*)::text FROM public.items";
+    wait_until(SOON, "all rows", || {
+        warehouse.query_one("warehouse", rows).as_deref() == Some("1000")
+    });
+    agent.wait(SOON, "everything to be well", |agent| {
+        agent.metric("cdc_sink_lag_seconds") == Some(0.0)
+            && agent.metric("cdc_agent_destination_up") == Some(1.0)
+            && agent.metric("cdc_sink_warehouse_up") == Some(1.0)
+    });
+    agent.stop();
 }
 
 /// A trigger of the reader's makes a load longer than a loop may stand still and than the group

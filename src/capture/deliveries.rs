@@ -46,6 +46,9 @@ const SMALL_IDLE_STORE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long one poll waits: the granularity of storing and of stopping.
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
+/// Part of the health that says what the destination has failed with.
+pub(super) const DESTINATION: &str = "destination";
+
 /// Records in flight without an acknowledgement for so long mean that the sink does not take them.
 const SINK_SILENT_AFTER: Duration = Duration::from_secs(10);
 
@@ -333,6 +336,9 @@ impl DeliveryLoop<'_> {
         let mut last = LastStore { at: Instant::now(), busy: false };
         let mut heard = Instant::now();
         let mut clock = Clock::now();
+        // It has failed, and acknowledged nothing since.
+        let mut unproven = self.health.is_stopped_by(DESTINATION);
+        let began = Instant::now();
         while !self.stop.is_requested() {
             self.health.turn("deliveries");
             // Before anything is polled or stored: what is in flight may come behind what a
@@ -356,13 +362,18 @@ impl DeliveryLoop<'_> {
                 last.busy |= streamed > 0;
                 heard = Instant::now();
             }
+            let idle = !self.publisher.is_waiting() && began.elapsed() > SINK_SILENT_AFTER;
+            if unproven && (!acks.is_empty() || idle) {
+                unproven = false;
+                self.health.set_ready(DESTINATION, Ok(()));
+            }
             if let Some(stored) = pending.take_if(|pending| self.is_stored(pending)) {
                 self.stored(stored.lsn);
             }
             if pending.is_none() {
                 pending = self.store_if_due(&mut last)?;
             }
-            self.tell_whether_sink_answers(&mut heard);
+            self.tell_whether_sink_answers(&mut heard, unproven);
         }
         Ok(())
     }
@@ -414,7 +425,7 @@ impl DeliveryLoop<'_> {
         }
     }
 
-    fn tell_whether_sink_answers(&self, heard: &mut Instant) {
+    fn tell_whether_sink_answers(&self, heard: &mut Instant, unproven: bool) {
         if !self.publisher.is_waiting() {
             *heard = Instant::now();
         }
@@ -425,7 +436,7 @@ impl DeliveryLoop<'_> {
         } else {
             Ok(())
         };
-        self.metrics.destination_up.set(i64::from(ready.is_ok()));
+        self.metrics.destination_up.set(i64::from(ready.is_ok() && !unproven));
         self.health.set_ready("sink", ready);
     }
 }

@@ -14,6 +14,7 @@ use crate::capture::Disposition;
 use crate::capture::catalog::TableFacts;
 use crate::capture::catalog::TypeCatalog;
 use crate::capture::datasets;
+use crate::capture::deliveries::DESTINATION;
 use crate::capture::encode_loop;
 use crate::capture::encode_loop::Encoder;
 use crate::capture::encode_loop::Repair;
@@ -472,8 +473,12 @@ impl Session<'_> {
             if result.is_ok() {
                 self.drain(encoder);
             } else {
-                if let Err(error) = &result {
-                    self.health.set_ready("source", Err(error.to_string()));
+                match &result {
+                    Err(error @ CaptureError::Publish(_)) => {
+                        self.health.set_ready(DESTINATION, Err(error.to_string()));
+                    }
+                    Err(error) => self.health.set_ready("source", Err(error.to_string())),
+                    Ok(()) => {}
                 }
                 // Nothing more is to be read; what is stored is still told to the server.
                 closer_after(&ended, &closer, result.as_ref().err());

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use crate::capture::Blame;
 use crate::capture::CaptureError;
 use crate::capture::Disposition;
+use crate::capture::deliveries::DESTINATION;
 use crate::capture::pipeline::Pipeline;
 use crate::capture::postgres::SourceError;
 use crate::capture::prepare::Report;
@@ -225,7 +226,8 @@ impl Supervisor<'_> {
         let Process { metrics, health, stop, lineage, .. } = self.process;
         lineage.failed(&error);
         metrics.errors.with_label_values(&[kind(&error)]).inc();
-        health.set_ready("source", Err(error.to_string()));
+        let part = if let CaptureError::Publish(_) = &error { DESTINATION } else { "source" };
+        health.set_ready(part, Err(error.to_string()));
         if let CaptureError::Source(SourceError::SlotInUse { ours, .. }) = &error {
             let for_ever = *ours || self.streamed.load(Ordering::Relaxed);
             return self.wait_for_slot(error, for_ever);

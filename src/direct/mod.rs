@@ -58,6 +58,9 @@ const WAIT: Duration = Duration::from_millis(20);
 /// A batch that nothing is being added to is committed after so long.
 const QUIET: Duration = Duration::from_millis(5);
 
+/// A warehouse that was not asked for anything for so long is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A warehouse as a capture's destination.
 #[derive(Clone)]
 pub struct Direct {
@@ -83,7 +86,10 @@ impl fmt::Debug for Direct {
 
 impl Elsewhere for Direct {
     fn connect(&self, slot: &str) -> Result<Reached, PublishError> {
-        let mut warehouse = (self.open)().map_err(|error| publish_error(&error.into()))?;
+        let mut warehouse = (self.open)().map_err(|error| {
+            self.metrics.warehouse_up.set(0);
+            publish_error(&error.into())
+        })?;
         let stored = warehouse.state().map_err(|error| publish_error(&error.into()))?;
         let identity = warehouse.identity();
         let name = warehouse.describe();
@@ -367,8 +373,11 @@ fn start(applier: Applier, direct: &Direct, shared: &Arc<Shared>) -> JoinHandle<
             receipts: HashMap::new(),
             bytes: 0,
             count: 0,
+            answered: Instant::now(),
         };
         if let Err(error) = applying.run() {
+            metrics.warehouse_up.set(0);
+            metrics.set_waits(!applying.receipts.is_empty() || !shared.lock().work.is_empty());
             shared.lock().failure = Some(publish_error(&error));
             shared.changed.notify_all();
         }
@@ -388,6 +397,8 @@ struct Applying<'a> {
     receipts: HashMap<Receipt, u64>,
     bytes: usize,
     count: usize,
+    /// When the warehouse answered the last time.
+    answered: Instant,
 }
 
 impl Applying<'_> {
@@ -405,6 +416,13 @@ impl Applying<'_> {
             let work: Vec<Work> = inner.work.drain(..).collect();
             drop(inner);
             let quiet = work.is_empty();
+            if quiet && first_at.is_none() && self.answered.elapsed() >= PING_INTERVAL {
+                self.applier.warehouse().ping()?;
+                self.takes(false);
+            }
+            if !quiet {
+                self.metrics.set_waits(true);
+            }
             for one in work {
                 first_at.get_or_insert_with(Instant::now);
                 self.take(one)?;
@@ -419,6 +437,13 @@ impl Applying<'_> {
                 first_at = None;
             }
         }
+    }
+
+    /// The warehouse takes what it is given.
+    fn takes(&mut self, waits: bool) {
+        self.answered = Instant::now();
+        self.metrics.warehouse_up.set(1);
+        self.metrics.set_waits(waits);
     }
 
     fn take(&mut self, work: Work) -> Result<(), ApplyError> {
@@ -462,7 +487,7 @@ impl Applying<'_> {
             shown.note(&done, self.applier.tables());
         }
         let mut inner = self.shared.lock();
-        self.metrics.set_waits(!inner.work.is_empty());
+        self.takes(!inner.work.is_empty());
         let receipts = self.receipts.drain();
         inner.acks.extend(receipts.map(|(receipt, records)| Ack { receipt, records }));
         inner.bytes = inner.bytes.saturating_sub(std::mem::take(&mut self.bytes));

@@ -70,6 +70,11 @@ impl Health {
         };
     }
 
+    /// Whether a part stops records from flowing.
+    pub fn is_stopped_by(&self, part: &'static str) -> bool {
+        self.lock().obstacles.contains_key(part)
+    }
+
     /// Reading or streaming, with the sink acknowledging and every loop turning; or the reason.
     ///
     /// # Errors
