@@ -383,7 +383,7 @@ fn a_slot_knows_the_changes_of_tables_that_its_creation_missed() {
 }
 
 #[test]
-fn a_slot_that_nobody_has_checked_is_created_anew() {
+fn a_slot_that_somebody_created_after_a_crash_is_never_dropped() {
     let case = Case::alone("unchecked");
     let (mut earlier, first) = begun(&case);
     let agent = case.spawn(&[]);
@@ -395,6 +395,9 @@ fn a_slot_that_nobody_has_checked_is_created_anew() {
     case.execute("INSERT INTO t VALUES (3, 'c')");
     case.run(&[], 3);
     assert_eq!(case.records(), said(&[("r", 1, 1), ("r", 1, 2), ("r", 1, 3)]));
+    let log = fs::read_to_string(log_path(case.folder.path())).unwrap();
+    assert!(log.contains("somebody else has created it since"), "{log}");
+    assert!(!log.contains(" slot created "), "{log}");
 }
 
 #[test]

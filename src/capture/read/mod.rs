@@ -131,6 +131,8 @@ impl Reader<'_> {
             slot = self.session.settings.slot, consistent_point = %created.consistent_point,
             "slot created"
         );
+        new.slot.lsn = created.consistent_point;
+        self.store_slot(&mut new.slot)?;
         self.look_again(&parent, None)?;
         if self.reads_data() {
             let point = created.consistent_point;
@@ -152,12 +154,14 @@ impl Reader<'_> {
         state: &mut Option<State>,
     ) -> Result<Lsn, CaptureError> {
         let mut known = match state.take() {
-            Some(known) if known.slot.read_attempts == 0 => {
+            Some(known) if known.slot.read_attempts == 0 && known.slot.lsn != confirmed => {
+                // The slot that was to be created then bears its consistent point in the state.
                 tracing::warn!(
-                    "the slot was created and nothing was read since: it is created anew"
+                    slot = self.session.settings.slot, %confirmed,
+                    "an earlier start ended before it had created the slot, and somebody else has \
+                     created it since: it is taken over, and its tables are snapshotted"
                 );
-                slot::drop_slot(self.sql, &self.session.settings.slot)?;
-                return self.fresh(connection, known.slot.epoch, state);
+                known
             }
             Some(known) => known,
             None => {
