@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use crate::capture::CaptureError;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
+use crate::capture::postgres::partitions;
 use crate::capture::postgres::publication::Membership;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::read::Reader;
@@ -130,6 +131,54 @@ impl Reader<'_> {
             if let Some(changed) = changed {
                 self.store_table(&name, &changed, &|| self.goes_on())?;
                 state.tables.insert(name, changed);
+            }
+        }
+        self.settle_partitions(state)
+    }
+
+    /// Compares the partitions of tables with those that they had: rows may have come or gone with
+    /// them.
+    fn settle_partitions(&self, state: &mut State) -> Result<(), CaptureError> {
+        let mut roots = self.captured.borrow().tables.clone();
+        roots.retain(|(table, facts)| {
+            facts.partitioned && state.is_complete(&table.name, table.oid.0)
+        });
+        let oids: Vec<u32> = roots.iter().map(|(table, _)| table.oid.0).collect();
+        let mut now = partitions::partitions(self.sql, &oids)?;
+        for (table, _) in &roots {
+            let now = now.remove(&table.oid.0).unwrap_or_default();
+            let Some(known) = state.tables.get_mut(&table.name) else { continue };
+            if known.partitions == now {
+                continue;
+            }
+            let before = std::mem::replace(&mut known.partitions, now.clone());
+            let known = known.clone();
+            if before.iter().any(|partition| !now.contains(partition)) {
+                tracing::warn!(
+                    table = %table.name,
+                    "a partition was detached or dropped: PostgreSQL sends nothing of its rows, and \
+                     they stay in topics and warehouses; cdc-agent snapshot reads the table again"
+                );
+            }
+            let mut filled = None;
+            for partition in now.iter().filter(|partition| !before.contains(partition)) {
+                filled = partitions::came_with_rows(self.sql, *partition)?;
+                if filled.is_some() {
+                    break;
+                }
+            }
+            match filled {
+                Some(partition) if self.is_read(&table.name) => {
+                    tracing::warn!(
+                        table = %table.name, %partition,
+                        "a partition was attached with rows in it, of which PostgreSQL sends \
+                         nothing: the table is snapshotted again"
+                    );
+                    if let Some(known) = state.tables.get_mut(&table.name) {
+                        known.epoch_complete = 0;
+                    }
+                }
+                _ => self.store_table(&table.name, &known, &|| self.goes_on())?,
             }
         }
         Ok(())

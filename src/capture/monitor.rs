@@ -11,6 +11,7 @@ use crate::capture::deliveries::Deliveries;
 use crate::capture::gate::Change;
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
+use crate::capture::postgres::partitions;
 use crate::capture::postgres::publication;
 use crate::capture::postgres::publication::PublishedTable;
 use crate::capture::postgres::slot;
@@ -40,6 +41,8 @@ pub(super) struct Monitor<'a> {
     pub(super) ended: &'a Stop,
     /// What is captured.
     pub(super) captured: &'a Captured,
+    /// Partitions of captured tables.
+    pub(super) partitions: HashMap<u32, Vec<u32>>,
     /// Ends the session when that has changed.
     pub(super) change: &'a Change,
 }
@@ -75,9 +78,11 @@ impl Monitor<'_> {
         let mut named = BTreeSet::new();
         let mut warned = false;
         let mut received = Received::default();
+        let mut partitions = self.partitions.clone();
         while !self.ended.wait(self.settings.times.catalog) {
             let looked = self
                 .look_at_slot(&mut warned, &mut received)
+                .and_then(|()| self.look_at_partitions(&mut partitions))
                 .and_then(|()| self.look_at_members())
                 .and_then(|published| self.look_at_tables(&published, &mut named));
             if let Err(error) = looked {
@@ -113,6 +118,26 @@ impl Monitor<'_> {
             );
         }
         *warned = much;
+        Ok(())
+    }
+
+    /// Looks for rows that have come or gone with partitions.
+    fn look_at_partitions(&self, known: &mut HashMap<u32, Vec<u32>>) -> Result<(), SourceError> {
+        let roots: Vec<u32> = known.keys().copied().collect();
+        for (root, now) in partitions::partitions(self.sql, &roots)? {
+            let Some(before) = known.get_mut(&root).filter(|before| **before != now) else {
+                continue;
+            };
+            if before.iter().any(|partition| !now.contains(partition)) {
+                self.change.note(|| "a partition was detached or dropped".to_owned());
+            }
+            for partition in now.iter().filter(|partition| !before.contains(partition)) {
+                if let Some(name) = partitions::came_with_rows(self.sql, *partition)? {
+                    self.change.note(|| format!("partition {name} was attached with rows in it"));
+                }
+            }
+            *before = now;
+        }
         Ok(())
     }
 

@@ -350,7 +350,8 @@ impl Session<'_> {
         self.health.set_phase("streaming");
         self.health.set_ready("source", Ok(()));
         self.status.set_streaming(true);
-        let result = self.encode(stream, (sql, heartbeat), (captured, &change), &mut encoder);
+        let result =
+            self.encode(stream, (sql, heartbeat), (captured, state, &change), &mut encoder);
         self.status.set_streaming(false);
         encoder.abandon();
         self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
@@ -437,7 +438,7 @@ impl Session<'_> {
         &self,
         stream: ReplicationStream,
         (sql, heartbeat): (&Sql, Option<&HeartbeatLoop<'_>>),
-        (captured, change): (&Captured, &Change),
+        (captured, state, change): (&Captured, &State, &Change),
         encoder: &mut Encoder<'_>,
     ) -> Result<(), CaptureError> {
         let queue = ChunkQueue::new(self.settings.source_queue_bytes);
@@ -463,6 +464,7 @@ impl Session<'_> {
                 deliveries: &self.pipeline.deliveries,
                 ended: &ended,
                 captured,
+                partitions: partitions_of(captured, state),
                 change,
             };
             scope.spawn(move || monitor.run());
@@ -571,4 +573,14 @@ fn closer_after(
     if matches!(error, Some(CaptureError::Source(_) | CaptureError::Decode(_))) {
         closer.shutdown();
     }
+}
+
+/// The partitions that captured tables have, as far as they stand for them.
+fn partitions_of(captured: &Captured, state: &State) -> HashMap<u32, Vec<u32>> {
+    let tables = captured.tables.iter().filter(|(_, facts)| facts.partitioned);
+    tables
+        .filter_map(|(table, _)| {
+            Some((table.oid.0, state.tables.get(&table.name)?.partitions.clone()))
+        })
+        .collect()
 }

@@ -78,6 +78,90 @@ fn a_table_altered_while_the_slot_is_being_created_is_read_as_it_is() {
     verdict.assert_sound_and_equal(postgres, name, &[ITEMS]);
 }
 
+/// PostgreSQL sends nothing of rows that come with a partition, or go with one.
+#[test]
+fn partitions_that_come_with_rows_are_read_and_those_that_go_are_told() {
+    let name = "partitions";
+    let postgres = run::shared_postgres(15);
+    Small::database(postgres, name);
+    postgres.execute(
+        name,
+        "CREATE TABLE parts (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (100);
+         INSERT INTO parts SELECT n, n FROM generate_series(1, 9) n;
+         CREATE TABLE filled (LIKE parts INCLUDING ALL); INSERT INTO filled VALUES (200, 1);
+         CREATE TABLE away (LIKE parts INCLUDING ALL); INSERT INTO away VALUES (300, 1)",
+    );
+    postgres.execute(
+        name,
+        "CREATE PUBLICATION p FOR TABLE parts WITH (publish_via_partition_root = true)",
+    );
+    let options = AgentOptions::new(&postgres.dsn(name), run::shared_kafka(), name)
+        .set("publication.name", "p")
+        .set("catalog.interval.ms", "300");
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(run::SOON);
+    // What comes empty needs no read.
+    postgres.execute(
+        name,
+        "CREATE TABLE born PARTITION OF parts FOR VALUES FROM (100) TO (200);
+         CREATE TABLE empty (LIKE parts INCLUDING ALL);
+         ALTER TABLE parts ATTACH PARTITION empty FOR VALUES FROM (400) TO (500);
+         INSERT INTO parts VALUES (100, 1), (400, 1)",
+    );
+    let reads = |agent: &Agent| agent.log().matches("table read table=public.parts ").count();
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    postgres
+        .execute(name, "ALTER TABLE parts ATTACH PARTITION filled FOR VALUES FROM (200) TO (300)");
+    agent.wait(run::SOON, "the table to be read again", |agent| reads(agent) == 2);
+    agent.wait(run::SOON, "the filled partition to be named", |agent| {
+        agent.logged("a partition was attached with rows in it") && agent.logged("public.filled")
+    });
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    agent.stop();
+    // In one transaction, and while the agent is away.
+    postgres.execute(
+        name,
+        "BEGIN; CREATE TABLE at_once (LIKE parts INCLUDING ALL); INSERT INTO at_once VALUES (600, 1);
+         ALTER TABLE parts ATTACH PARTITION at_once FOR VALUES FROM (600) TO (700); COMMIT;
+         ALTER TABLE parts ATTACH PARTITION away FOR VALUES FROM (300) TO (400)",
+    );
+    agent.start_again();
+    agent.wait_streaming(run::SOON);
+    assert_eq!(reads(&agent), 1, "{}", agent.log());
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    let verdict = judge(run::shared_kafka(), name);
+    verdict.assert_sound_and_equal(postgres, name, &["public.parts"]);
+    postgres.execute(name, "ALTER TABLE parts DETACH PARTITION low");
+    agent.wait(run::SOON, "the detached partition to be told", |agent| {
+        agent.logged("a partition was detached or dropped: PostgreSQL sends nothing")
+    });
+    agent.stop();
+    assert_eq!(reads(&agent), 1, "nothing is read for it");
+}
+
+/// A function in an index calls another one without its schema, as the well-known wrapper of
+/// `unaccent` does: to plan a query of the table would be to look for that one.
+#[test]
+fn a_table_whose_index_needs_a_search_path_is_read() {
+    let name = "index_function";
+    let postgres = run::shared_postgres(15);
+    Small::database(postgres, name);
+    postgres.execute(
+        name,
+        "CREATE FUNCTION inner_f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
+         CREATE FUNCTION outer_f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT inner_f($1)';
+         CREATE INDEX ON items (outer_f(v))",
+    );
+    let options = AgentOptions::new(&postgres.dsn(name), run::shared_kafka(), name);
+    let mut agent = Agent::start(options);
+    agent.wait_streaming(run::SOON);
+    source::wait_caught_up(postgres, &mut agent, name, run::SOON);
+    agent.stop();
+    let verdict = judge(run::shared_kafka(), name);
+    verdict.assert_sound_and_equal(postgres, name, &[ITEMS]);
+}
+
 /// Under a publication of all tables, or of a schema, a table is streamed from its creation on and
 /// never read; one that was moved or added there later is read.
 #[test]

@@ -12,6 +12,7 @@ mod connect;
 mod connection;
 mod error;
 mod handover;
+pub mod partitions;
 pub mod publication;
 pub mod replication;
 mod require_auth;

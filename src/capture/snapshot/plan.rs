@@ -95,10 +95,15 @@ pub(in crate::capture) fn plan(
         let list: Vec<String> =
             columns.iter().map(|column| quote_identifier(&column.name)).collect();
         let filter = published.row_filter.as_deref();
+        let plain = filter.is_none() && columns.iter().all(|column| !column.generated);
         let pieces = leaves
             .iter()
             .flat_map(|leaf| {
-                let commands = leaf.commands(&list.join(", "), filter, pieces);
+                let list = list.join(", ");
+                let commands = match leaf.plain_command(&list).filter(|_| plain) {
+                    Some(command) => vec![command],
+                    None => leaf.commands(&list, filter, pieces),
+                };
                 let piece = |command| Piece { command, relations: leaf.relations.clone() };
                 commands.into_iter().map(piece).map(Arc::new)
             })
@@ -163,6 +168,9 @@ fn published_columns<'a>(
 /// A relation that holds rows.
 struct Leaf {
     from: String,
+    /// Its name, if it is a plain table whose index calls a function of somebody's: to plan a query
+    /// of it is to run that function, which may need the search path of its owner.
+    unplanned: Option<String>,
     /// Blocks of a heap; `None`: it is read in one piece.
     blocks: Option<i64>,
     rows: u64,
@@ -171,6 +179,11 @@ struct Leaf {
 }
 
 impl Leaf {
+    /// The COPY command that reads a table without planning a query of it.
+    fn plain_command(&self, columns: &str) -> Option<String> {
+        self.unplanned.as_ref().map(|name| format!("COPY {name} ({columns}) TO STDOUT"))
+    }
+
     /// COPY commands that together give every row once: the first range has no lower bound, the
     /// last no upper one.
     fn commands(&self, columns: &str, filter: Option<&str>, pieces: bool) -> Vec<String> {
@@ -223,7 +236,10 @@ fn leaves(
          SELECT n.nspname::text, c.relname::text, c.relam = 2 AND c.relkind = 'r', \
          pg_relation_size(c.oid) / current_setting('block_size')::int8, \
          greatest(c.reltuples, 0)::int8, has_table_privilege(c.oid, 'SELECT'), \
-         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid), c.oid \
+         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid), c.oid, \
+         c.relkind = 'r' AND EXISTS (SELECT FROM pg_index i JOIN pg_depend d \
+         ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid \
+         AND d.refclassid = 'pg_proc'::regclass WHERE i.indrelid = c.oid) \
          FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = \
          c.relnamespace \
          WHERE NOT $2 OR c.relkind <> 'p' ORDER BY c.oid",
@@ -235,7 +251,7 @@ fn leaves(
     if facts.partitioned && !(pieces && may_read_all) {
         let rows = u64::try_from(estimated).unwrap_or_default();
         let from = facts.name.quoted();
-        let leaf = Leaf { from, blocks: None, rows, relations: relations.clone() };
+        let leaf = Leaf { from, unplanned: None, blocks: None, rows, relations: relations.clone() };
         return Ok((vec![leaf], relations));
     }
     let leaves = rows
@@ -247,6 +263,7 @@ fn leaves(
             let only = if with_heirs { "" } else { "ONLY " };
             Leaf {
                 from: format!("{only}{}", name.quoted()),
+                unplanned: (!with_heirs && row.get(8)).then(|| name.quoted()),
                 blocks: heap.then(|| row.get(3)),
                 rows: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default(),
                 relations: vec![row.get(7)],
@@ -264,6 +281,7 @@ mod tests {
     fn ranges_are_open_at_both_ends_and_leave_nothing_between() {
         let leaf = |from: &str, blocks| Leaf {
             from: from.to_owned(),
+            unplanned: None,
             blocks: Some(blocks),
             rows: 0,
             relations: Vec::new(),
