@@ -29,6 +29,8 @@ mod letters;
 mod logs;
 #[path = "sink_made/groups.rs"]
 mod groups;
+#[path = "sink_made/stock.rs"]
+mod stock;
 #[path = "sink_made/watermarks.rs"]
 mod watermarks;
 

@@ -26,6 +26,8 @@ pub struct Envelope<'a> {
     pub after: Option<&'a RawValue>,
     /// Where it happened.
     pub source: SourceInfo<'a>,
+    /// Milliseconds since 1970 at which the connector read it.
+    pub ts_ms: Option<i64>,
 }
 
 /// The members of `source` that a reader needs.
@@ -49,6 +51,16 @@ pub struct SourceInfo<'a> {
     /// Milliseconds since 1970 of the commit.
     #[serde(default)]
     pub ts_ms: Option<i64>,
+    /// Whether, and how, a snapshot brings it.
+    #[serde(borrow, default)]
+    pub snapshot: Option<&'a RawValue>,
+}
+
+impl SourceInfo<'_> {
+    /// The text of `snapshot`; what is no text is another version's truth value.
+    pub fn snapshot(&self) -> &str {
+        self.snapshot.map_or("", |snapshot| snapshot.get().trim_matches('"'))
+    }
 }
 
 /// A value that is no change event.
@@ -77,6 +89,8 @@ struct Document<'a> {
     source: Option<SourceInfo<'a>>,
     #[serde(borrow, default)]
     op: Option<Cow<'a, str>>,
+    #[serde(default)]
+    ts_ms: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +103,8 @@ struct Body<'a> {
     source: Option<SourceInfo<'a>>,
     #[serde(borrow, default)]
     op: Option<Cow<'a, str>>,
+    #[serde(default)]
+    ts_ms: Option<i64>,
 }
 
 /// Members of heartbeats, of marks of transactions and of notifications.
@@ -132,6 +148,7 @@ impl<'a> Envelope<'a> {
             after: document.after,
             source: document.source,
             op: document.op,
+            ts_ms: document.ts_ms,
         });
         let Some(op) = body.op.as_deref() else {
             return Err(if is_notice(value) {
@@ -151,6 +168,7 @@ impl<'a> Envelope<'a> {
             before: body.before,
             after: body.after,
             source,
+            ts_ms: body.ts_ms,
         })
     }
 }

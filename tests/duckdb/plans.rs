@@ -121,6 +121,7 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         has_older: false,
         version_at: None,
         keyed_at: None,
+        snapshots: Vec::new(),
         topics: Vec::new(),
     }
 }

@@ -59,51 +59,44 @@ impl Applier {
         if table.name.is_empty() || table.namespace.is_empty() {
             return Err(RecordProblem::new("its source names no schema and table").into());
         }
-        let position = self.position(record, &envelope, &table)?;
+        let (position, stock) = match self.position(record, &envelope)? {
+            Some(position) => (position, None),
+            None => {
+                let (position, stock) = self.place(record, partition, (&envelope, &table))?;
+                (position, Some(stock))
+            }
+        };
         self.done.latest_commit_ms = self.done.latest_commit_ms.max(envelope.source.ts_ms);
-        let event = Event { record, envelope: &envelope, table: &table, position, partition };
+        let event =
+            Event { record, envelope: &envelope, table: &table, position, partition, stock };
         self.waits_at = position;
         self.apply(&event, force)
     }
 
-    /// The header's, or what Debezium's own order gives.
-    pub(super) fn position(
+    /// The position that the record's header gives.
+    fn position(
         &self,
         record: &Record,
         envelope: &Envelope<'_>,
-        table: &TableName,
-    ) -> Result<Position, RecordProblem> {
-        if let Some(position) = record.position()? {
-            if self.settings.broken.raw_lsn
-                && let Some(lsn) = envelope.source.lsn
-            {
-                return Ok(Position { commit_lsn: Lsn(lsn), ord: 0, ..position });
-            }
-            return Ok(position);
+    ) -> Result<Option<Position>, RecordProblem> {
+        let position = record.position()?;
+        if let (Some(position), Some(lsn)) = (position, envelope.source.lsn)
+            && self.settings.broken.raw_lsn
+        {
+            return Ok(Some(Position { commit_lsn: Lsn(lsn), ord: 0, ..position }));
         }
-        let epoch = self.tables.get(table).map_or(0, |known| known.epoch);
-        let lowest = Position { epoch, ..Position::default() };
-        if envelope.operation == Operation::Read {
-            return Ok(lowest);
-        }
-        let sequence = envelope.source.sequence.as_deref().unwrap_or("[]");
-        let pair: Vec<Option<String>> = serde_json::from_str(sequence).unwrap_or_default();
-        let number = |at: usize| -> Option<u64> { pair.get(at)?.as_ref()?.parse().ok() };
-        let change = number(1).or(envelope.source.lsn).ok_or_else(|| {
-            RecordProblem::new("it has neither the header cdc.position nor source.sequence")
-        })?;
-        Ok(Position {
-            // Never zero: that is what reads have.
-            commit_lsn: Lsn(number(0).unwrap_or(0).max(1)),
-            ord: change,
-            sub: u8::from(envelope.operation != Operation::Delete),
-            ..lowest
-        })
+        Ok(position)
     }
 
     pub(super) fn apply(&mut self, event: &Event<'_>, force: bool) -> Result<Pushed, TableProblem> {
-        let is_ours = event.record.position()?.is_some();
-        let is_read = event.position.commit_lsn == Lsn::ZERO;
+        let is_ours = event.stock.is_none();
+        // A chunk of an incremental snapshot of a stock Debezium stands among changes.
+        let is_chunk = !is_ours && event.envelope.operation == Operation::Read;
+        let is_read = event.position.commit_lsn == Lsn::ZERO || is_chunk;
+        if event.stock.as_ref().is_some_and(|stock| stock.is_done) {
+            self.pass(event);
+            return Ok(Pushed::Taken);
+        }
         if self.is_unknown_truncate(event) {
             // Rows below it may still come in other partitions, and with them the table.
             if !force && !self.others_have_passed(event, event.position)? {
@@ -116,13 +109,25 @@ impl Applier {
         self.note_topic(event);
         let Some(known) = self.tables.get(event.table) else { return Ok(Pushed::Taken) };
         let (target, epoch) = (Arc::clone(&known.target), known.epoch);
+        if is_ours && is_read {
+            self.mark_if_begun_again(event);
+        }
         if self.is_done_before(event, &target, (is_ours, is_read)) {
+            self.pass(event);
             return Ok(Pushed::Taken);
         }
-        if event.position.epoch < epoch || self.is_of_older_key(event, &target, is_read)? {
+        if self.is_of_older_key(event, &target, is_read)? {
+            self.pass(event);
+            return Ok(Pushed::Taken);
+        }
+        // What a stock Debezium has sent before our agent took over is not snapshotted again: rows
+        // with a key tell themselves which is later.
+        if event.position.epoch < epoch && (is_ours || !target.is_keyed()) {
+            self.pass(event);
             return Ok(Pushed::Taken);
         }
         let target = self.enter_epoch(event, target, epoch);
+        self.note_snapshot(event);
         let floor = self.tables.get(event.table).and_then(|known| known.floor);
         let below = !self.settings.broken.warehouse.without_floor
             && floor.is_some_and(|floor| event.position <= floor);
@@ -132,7 +137,7 @@ impl Applier {
                 return Ok(pushed);
             }
         }
-        if !is_read || !target.is_keyed() {
+        if !is_ours || !is_read || !target.is_keyed() {
             self.raise_watermark(event);
         }
         Ok(Pushed::Taken)
@@ -168,11 +173,11 @@ impl Applier {
         Ok(tables.and_then(|tables| tables.first()).map(|table| (table.clone(), None)))
     }
 
-    /// A TRUNCATE has no key, so that an embedded schema does not say how rows of a table are told
-    /// apart that is not there yet.
+    /// A TRUNCATE has no key, so that neither an embedded schema nor the look of a row says how rows
+    /// of a table are told apart that is not there yet.
     fn is_unknown_truncate(&self, event: &Event<'_>) -> bool {
         event.envelope.operation == Operation::Truncate
-            && event.envelope.schema.is_some()
+            && event.record.schema().is_none()
             && !self.tables.contains_key(event.table)
     }
 
@@ -335,13 +340,17 @@ impl Applier {
         record: &Record,
         partition: &Partition,
     ) -> Result<Pushed, TableProblem> {
-        let (Some(position), Some(_)) = (record.position()?, &record.key) else {
-            return Ok(Pushed::Taken);
-        };
-        let Some((table, version)) = self.of_tombstone(record)? else { return Ok(Pushed::Taken) };
-        if self.is_below_watermark(partition, (&table, position)) {
+        if record.key.is_none() {
             return Ok(Pushed::Taken);
         }
+        let Some((table, version)) = self.of_tombstone(record)? else { return Ok(Pushed::Taken) };
+        let said = record.position()?;
+        let position = match said {
+            Some(position) if self.is_below_watermark(partition, (&table, position)) => None,
+            Some(position) => Some(position),
+            None => self.place_tombstone(record, (partition, &table)),
+        };
+        let Some(position) = position else { return Ok(Pushed::Taken) };
         let Some(known) = self.tables.get(&table) else { return Ok(Pushed::Taken) };
         let target = Arc::clone(&known.target);
         let floor = known.floor;
@@ -349,11 +358,14 @@ impl Applier {
         if !target.is_keyed() || is_older || floor.is_some_and(|floor| position <= floor) {
             return Ok(Pushed::Taken);
         }
+        let version = version.or_else(|| self.versions.latest_embedded(&record.topic, &table));
         let version = version.unwrap_or_else(|| Arc::new(Version::of_target(&target)));
         let places = target::places(&target, &version);
         let fitted = Fitted::new(&version, places, &target);
         let cells = self.key_row(record, position, &fitted, &target)?;
-        if let Some(key) = self.batch.key(&target, &cells) {
+        let Some(key) = self.batch.key(&target, &cells) else { return Ok(Pushed::Taken) };
+        let is_gone = self.batch.state(&target, &key).is_some_and(|state| state.is_delete);
+        if !is_gone {
             let change = Change {
                 position,
                 is_read: false,
@@ -365,6 +377,9 @@ impl Applier {
                 upon: None,
             };
             self.batch.change(&target, key, change);
+        }
+        if said.is_none() {
+            self.note_offset(partition, (record, &table), |_| {});
         }
         Ok(Pushed::Taken)
     }

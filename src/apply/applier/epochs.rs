@@ -44,7 +44,8 @@ impl Applier {
         self.tables.values().map(|known| known.target.prefix.clone()).collect()
     }
 
-    /// A table without key is emptied at the first record of a higher epoch.
+    /// A table without key is emptied at the first record of a higher epoch, unless that goes on
+    /// with what a stock Debezium has brought.
     pub(super) fn enter_epoch(
         &mut self,
         event: &Event<'_>,
@@ -62,7 +63,11 @@ impl Applier {
                 Arc::make_mut(&mut known.target).has_older = true;
             }
         });
-        if target.is_keyed() || epoch == 0 {
+        let is_read = event.position.commit_lsn == Lsn::ZERO;
+        // Before our agent's first epoch there may be rows of a stock Debezium.
+        let has_rows = !is_new || !target.snapshots.is_empty();
+        let goes_on = !is_read && (epoch == 0 || event.stock.is_some());
+        if target.is_keyed() || goes_on || (epoch == 0 && !has_rows) {
             self.batch.note_epoch(&target, event.position.epoch);
         } else {
             self.batch.begin_epoch(&target, event.position.epoch);
@@ -168,6 +173,27 @@ impl Applier {
             }
         }
         Ok(Some(ranges))
+    }
+
+    /// A table's reads whose epoch is not above the one that the warehouse knows, in a log that this
+    /// group has not applied, and later than everything that is applied: the source was begun again,
+    /// and the epoch that was known of it is lost. The rows there are in the way.
+    pub(super) fn mark_if_begun_again(&mut self, event: &Event<'_>) {
+        let Some(lsn) = event.envelope.source.lsn else { return };
+        let owned = self.owned.get(event.partition);
+        let Some(owned) = owned.filter(|owned| owned.is_new_log) else { return };
+        let mark = self.mark(event.partition, event.table);
+        let is_later = mark.filter(|mark| mark.log != owned.place.log).is_some_and(|mark| {
+            let at = mark.position;
+            at.epoch >= event.position.epoch && at.commit_lsn.0 > 0 && lsn > at.commit_lsn.0
+        });
+        let known = self.tables.get(event.table);
+        if is_later && known.is_some_and(|known| known.target.reread.is_empty()) {
+            let reason = "its rows were snapshotted in an epoch that the warehouse knows already: \
+                          the agent's state was lost, and rows that are there are taken for newer";
+            let at = Position { commit_lsn: Lsn(lsn), ..event.position };
+            self.mark_for_reread(event.table, at, reason);
+        }
     }
 
     /// Reads of a table were removed from its topic before they were applied.

@@ -12,6 +12,7 @@ mod fitting;
 mod record;
 mod rekey;
 mod row;
+mod stock;
 mod tables;
 mod waiting;
 mod watermarks;
@@ -28,6 +29,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::apply::applier::row::Placeholders;
+use crate::apply::applier::stock::Stock;
 use crate::apply::applier::tables::TableProblem;
 use crate::apply::applier::tables::Versions;
 use crate::apply::applier::watermarks::Marks;
@@ -108,6 +110,8 @@ struct Owned {
     next_offset: i64,
     /// The log that offsets count in.
     place: LogPlace,
+    /// This group has applied nothing of that log before.
+    is_new_log: bool,
     /// Place of its last record among the batch's.
     last: usize,
     /// Watermarks of the tables that it brings.
@@ -297,6 +301,7 @@ impl Applier {
                 fence: claim.fence,
                 next_offset: claim.next_offset.unwrap_or(0),
                 place: claim.place.clone(),
+                is_new_log: claim.next_offset.is_none(),
                 last: 0,
                 marks: Marks::new(),
             };
@@ -313,6 +318,7 @@ impl Applier {
     pub fn begin_at(&mut self, partition: &Partition, offset: i64, place: LogPlace) {
         if let Some(owned) = self.owned.get_mut(partition) {
             owned.next_offset = offset;
+            owned.is_new_log |= owned.place.log != place.log;
             owned.place = place;
         }
     }
@@ -327,6 +333,7 @@ impl Applier {
             fence: NO_OFFSETS,
             next_offset: 0,
             place: LogPlace::default(),
+            is_new_log: false,
             last: 0,
             marks: Marks::new(),
         };
@@ -501,6 +508,8 @@ struct Event<'a> {
     table: &'a TableName,
     position: Position,
     partition: &'a Partition,
+    /// What is found of a record that a stock Debezium has written.
+    stock: Option<Stock>,
 }
 
 impl Event<'_> {
@@ -534,6 +543,7 @@ fn empty_target(table: &TableName) -> Target {
         has_older: false,
         version_at: None,
         keyed_at: None,
+        snapshots: Vec::new(),
         topics: Vec::new(),
     }
 }

@@ -215,6 +215,17 @@ impl Versions {
         self.unsaid.values().map(Vec::len).sum::<usize>() + self.fitted.len()
     }
 
+    /// The version that was last embedded in a record of a table in a topic.
+    pub(super) fn latest_embedded(
+        &self,
+        topic: &Arc<str>,
+        table: &TableName,
+    ) -> Option<Arc<Version>> {
+        let known = self.embedded.get(topic)?;
+        let latest = known.iter().find(|known| known.version.table == *table);
+        latest.map(|known| Arc::clone(&known.version))
+    }
+
     /// Where a version's columns stand, if the table still is what it was.
     pub(super) fn fitted(&self, version: &Arc<Version>, target: &Target) -> Option<Fitted> {
         let key = Arc::as_ptr(version).addr();
@@ -317,6 +328,7 @@ fn adopt(
         has_older: false,
         version_at: None,
         keyed_at: None,
+        snapshots: Vec::new(),
         topics: Vec::new(),
     };
     let places = match version {

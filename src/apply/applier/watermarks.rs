@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::apply::applier::Applier;
 use crate::apply::applier::Event;
 use crate::apply::applier::Partition;
+use crate::apply::applier::stock::Stock;
 use crate::apply::error::ApplyError;
 use crate::apply::merge::Mark;
 use crate::apply::merge::StoredMark;
@@ -172,8 +173,11 @@ impl Applier {
         self.remember(event.partition);
         let Some(owned) = self.owned.get_mut(event.partition) else { return };
         let known = owned.marks.get(event.table).map(|known| &known.mark);
-        if known.is_some_and(|mark| mark.position >= event.position) {
-            return;
+        if let Some(known) = known
+            && (known.position > event.position
+                || (known.position == event.position && event.stock.is_none()))
+        {
+            return self.pass(event);
         }
         let mark = Mark {
             position: event.position,
@@ -181,7 +185,7 @@ impl Applier {
             log: owned.place.log.clone(),
             leader_epoch: event.record.leader_epoch,
             commit_ms: event.envelope.source.ts_ms.unwrap_or_default(),
-            ties: None,
+            ties: event.stock.as_ref().and_then(Stock::ties),
         };
         let prefix = event.envelope.source.name.as_ref().to_owned();
         owned.marks.insert(event.table.clone(), TableMark { prefix, mark });

@@ -557,6 +557,7 @@ mod tests {
             has_older: false,
             version_at: None,
             keyed_at: None,
+            snapshots: Vec::new(),
             topics: Vec::new(),
         })
     }

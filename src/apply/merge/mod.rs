@@ -34,6 +34,7 @@ pub use plan::Moved;
 pub use plan::OffsetPlan;
 pub use plan::Plan;
 pub use plan::RowPlan;
+pub use plan::Snapshot;
 pub use plan::TableChange;
 pub use plan::TableId;
 pub use plan::TablePlan;

@@ -62,9 +62,21 @@ pub struct Target {
     /// another.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "position_text")]
     pub keyed_at: Option<Position>,
+    /// Snapshots of a stock Debezium that have brought it, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
     /// Topics that bring it: a record without value does not say whose key it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
+}
+
+/// A snapshot of a stock Debezium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its LSN, by which it is known.
+    pub lsn: u64,
+    /// The epoch that its rows are.
+    pub epoch: u64,
 }
 
 /// A column of a target.
@@ -116,6 +128,7 @@ impl Target {
             has_older: false,
             version_at: None,
             keyed_at: None,
+            snapshots: Vec::new(),
             topics: Vec::new(),
         }
     }

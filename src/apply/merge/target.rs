@@ -60,6 +60,7 @@ pub fn create(
         has_older: false,
         version_at: Some(position),
         keyed_at: None,
+        snapshots: Vec::new(),
         topics: Vec::new(),
     };
     Reconciled {

@@ -161,6 +161,7 @@ mod tests {
             has_older: false,
             version_at: None,
             keyed_at: None,
+            snapshots: Vec::new(),
             topics: Vec::new(),
         }
     }
