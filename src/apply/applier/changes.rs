@@ -173,8 +173,8 @@ impl Applier {
         Ok(tables.and_then(|tables| tables.first()).map(|table| (table.clone(), None)))
     }
 
-    /// A TRUNCATE has no key, so that neither an embedded schema nor the look of a row says how rows
-    /// of a table are told apart that is not there yet.
+    /// A TRUNCATE has no key, so that neither an embedded schema nor the look of a row says how
+    /// rows of a table are told apart that is not there yet.
     fn is_unknown_truncate(&self, event: &Event<'_>) -> bool {
         event.envelope.operation == Operation::Truncate
             && event.record.schema().is_none()

@@ -175,9 +175,9 @@ impl Applier {
         Ok(Some(ranges))
     }
 
-    /// A table's reads whose epoch is not above the one that the warehouse knows, in a log that this
-    /// group has not applied, and later than everything that is applied: the source was begun again,
-    /// and the epoch that was known of it is lost. The rows there are in the way.
+    /// A table's reads whose epoch is not above the one that the warehouse knows, in a log that
+    /// this group has not applied, and later than everything that is applied: the source was begun
+    /// again, and the epoch that was known of it is lost. The rows there are in the way.
     pub(super) fn mark_if_begun_again(&mut self, event: &Event<'_>) {
         let Some(lsn) = event.envelope.source.lsn else { return };
         let owned = self.owned.get(event.partition);

@@ -1,9 +1,9 @@
 //! Records of a stock Debezium, which carry no position.
 //!
 //! A partition of such a topic has one writer, and **the order of its offsets is the truth**. What
-//! was applied of a log up to an offset was applied, whichever group asks. Beyond that, positions are
-//! derived: they order changes of several partitions, and tell what a connector that was restarted
-//! sends again from what is new.
+//! was applied of a log up to an offset was applied, whichever group asks. Beyond that, positions
+//! are derived: they order changes of several partitions, and tell what a connector that was
+//! restarted sends again from what is new.
 //!
 //! - A connector that was created again takes a snapshot: its rows are a new epoch of the table,
 //!   above everything that was streamed before.
