@@ -28,6 +28,10 @@ pub const POSITION_HEADER: &str = "cdc.position";
 /// Name of the header that names the entry of `PREFIX.__schemas`.
 pub const SCHEMA_HEADER: &str = "cdc.schema";
 
+/// Name of the header that names columns, as a JSON array, whose value is itself the text that
+/// stands for one that was left out.
+pub const LITERAL_HEADER: &str = "cdc.literal";
+
 impl Position {
     /// Appends the header's text.
     pub fn write(&self, out: &mut Vec<u8>) {

@@ -208,7 +208,7 @@ impl FullPublisher {
     fn send(&self, route: RouteId, go_on: &dyn Fn() -> bool) -> Result<(), PublishError> {
         let receipt = Receipt::Nobody;
         let (key, value, header) = (Some(0..1), Some(1..2), None);
-        let record = Record { route, key, value, header, position: None, receipt };
+        let record = Record { route, key, value, header, literal: None, position: None, receipt };
         self.publisher.send(Batch { bytes: b"kv", records: &[record] }, go_on)
     }
 

@@ -76,6 +76,7 @@ impl HeartbeatLoop<'_> {
             key: Some(key),
             value: Some(value),
             header: None,
+            literal: None,
             position: None,
             receipt: Receipt::Nobody,
         };

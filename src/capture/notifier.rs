@@ -118,6 +118,7 @@ impl<'a> Notifier<'a> {
             key: Some(key),
             value: Some(value),
             header: None,
+            literal: None,
             position: None,
             receipt,
         };

@@ -339,6 +339,7 @@ impl Tables {
             value: Some(key.end..bytes.len()),
             key: Some(key),
             header: None,
+            literal: None,
             position: None,
             receipt: Receipt::Awaited(number),
         };

@@ -46,6 +46,7 @@ use crate::capture::publisher::RouteId;
 use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
 use crate::direct::state::WarehouseStore;
+use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
 use crate::position::Position;
 use crate::position::SCHEMA_HEADER;
@@ -293,6 +294,9 @@ impl Publisher for DirectPublisher {
             }
             for (name, value) in &route.headers {
                 put(name, value.as_bytes());
+            }
+            if let Some(range) = &record.literal {
+                put(LITERAL_HEADER, batch.slice(range));
             }
             if let Some(position) = record.position {
                 put(POSITION_HEADER, position.to_string().as_bytes());

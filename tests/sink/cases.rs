@@ -346,6 +346,25 @@ pub(crate) const CASES: &[Case] = &[
         exact: &["key_column.t"],
         marked: &[],
     },
+    // Values that are what stands for a value that was left out.
+    case(
+        "literals",
+        "CREATE TABLE t (id int PRIMARY KEY, a text, b bytea, l text[], big text);
+         ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT n, '__debezium_unavailable_value', '__debezium_unavailable_value',
+             '{__debezium_unavailable_value}', repeat(md5(n::text), 300) FROM generate_series(1, 3) n;
+         CREATE TABLE bag (a text, n int); ALTER TABLE bag REPLICA IDENTITY FULL;
+         INSERT INTO bag VALUES ('__debezium_unavailable_value', 1), ('x', 2);
+         CREATE TABLE by_text (k text PRIMARY KEY, v int); INSERT INTO by_text VALUES ('x', 1)",
+        &[
+            "UPDATE t SET a = 'other' WHERE id = 1", "UPDATE t SET a = '__debezium_unavailable_value' WHERE id = 1",
+            "UPDATE t SET id = 20 WHERE id = 2", "INSERT INTO t (id, a) VALUES (4, '__debezium_unavailable_value')",
+            "UPDATE bag SET a = '__debezium_unavailable_value' WHERE n = 2", "UPDATE bag SET a = 'y' WHERE n = 1",
+            "DELETE FROM bag WHERE n = 2", "INSERT INTO by_text VALUES ('__debezium_unavailable_value', 2)",
+            "UPDATE by_text SET v = 3", "UPDATE by_text SET k = '__debezium_unavailable_value' || k",
+        ],
+        &["literals.t", "literals.bag", "literals.by_text"],
+    ),
     case(
         "odd names",
         "CREATE TABLE \"T.a \"\"b\" (\"I d\" int PRIMARY KEY, \"Ünï.c\"\"ö\" text, \"select\" int, \"a'b\" text);

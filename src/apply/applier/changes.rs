@@ -224,7 +224,12 @@ impl Applier {
         let is_delete = event.envelope.operation == Operation::Delete;
         let row = if is_delete { event.envelope.before } else { event.envelope.after };
         let mut cells = match row {
-            Some(row) => self.read_row(row.get(), event.seen_at(), fitted, (target, is_delete))?,
+            Some(row) => self.read_row(
+                (row.get(), event.record),
+                event.seen_at(),
+                fitted,
+                (target, is_delete),
+            )?,
             None if is_delete => self.key_row(event.record, event.seen_at(), fitted, target)?,
             None => return Err(RecordProblem::new("it has no new row").into()),
         };
@@ -274,13 +279,23 @@ impl Applier {
                     event.table.quoted()
                 ))
             })?;
-            old = Some(self.read_row(before.get(), event.seen_at(), fitted, (target, false))?);
+            old = Some(self.read_row(
+                (before.get(), event.record),
+                event.seen_at(),
+                fitted,
+                (target, false),
+            )?);
         }
         let mut new = None;
         if event.envelope.operation != Operation::Delete {
             let after = event.envelope.after;
             let after = after.ok_or_else(|| RecordProblem::new("it has no new row"))?;
-            let mut cells = self.read_row(after.get(), event.seen_at(), fitted, (target, false))?;
+            let mut cells = self.read_row(
+                (after.get(), event.record),
+                event.seen_at(),
+                fitted,
+                (target, false),
+            )?;
             if let Some(old) = &old {
                 fill_missing(&mut cells, old);
             }
@@ -300,7 +315,7 @@ impl Applier {
 
     pub(super) fn read_row(
         &mut self,
-        json: &str,
+        (json, record): (&str, &Record),
         position: Position,
         fitted: &Fitted,
         (target, key_only): (&Target, bool),
@@ -310,6 +325,7 @@ impl Applier {
             places: &fitted.places,
             target,
             placeholders: &self.placeholders,
+            literals: &record.literals(),
             spelling: self.spelling,
             key_only,
         };
@@ -330,7 +346,7 @@ impl Applier {
             serde_json::from_str(key).map_err(|_| RecordProblem::new("its key is no JSON"))?;
         let inner = value.get("payload").filter(|_| value.get("schema").is_some());
         let text = inner.unwrap_or(&value).to_string();
-        self.read_row(&text, position, fitted, (target, true))
+        self.read_row((&text, record), position, fitted, (target, true))
     }
 
     /// A record without value: the delete that it follows has done its work, unless the topic was

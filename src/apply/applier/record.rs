@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
 use crate::position::Position;
 use crate::position::SCHEMA_HEADER;
@@ -97,6 +98,12 @@ impl Record {
     /// The entry of `PREFIX.__schemas` that it names.
     pub(super) fn schema(&self) -> Option<&str> {
         self.header(SCHEMA_HEADER).and_then(|header| std::str::from_utf8(header).ok())
+    }
+
+    /// Columns whose value is itself the text that stands for one that was left out.
+    pub(super) fn literals(&self) -> Vec<String> {
+        let header = self.header(LITERAL_HEADER).unwrap_or(b"[]");
+        serde_json::from_slice(header).unwrap_or_default()
     }
 
     /// Its key is that of a record of the agent's own, in `PREFIX.__state` and its like.

@@ -49,6 +49,8 @@ pub(super) struct RowReader<'a> {
     pub(super) places: &'a [Option<usize>],
     pub(super) target: &'a Target,
     pub(super) placeholders: &'a Placeholders,
+    /// Columns that mean the placeholder when they have it.
+    pub(super) literals: &'a [String],
     pub(super) spelling: Spelling,
     /// The other columns are NULL, whatever the row says: of a deleted row they may be stand-ins
     /// that no value of their type is.
@@ -120,7 +122,8 @@ impl RowReader<'_> {
         if json == "null" || (self.key_only && !self.target.key.contains(&place)) {
             return Ok(Some((place, Cell::Null)));
         }
-        if column.column_type.is_toastable() && self.placeholders.matches(json) {
+        let is_placeholder = column.column_type.is_toastable() && self.placeholders.matches(json);
+        if is_placeholder && !self.literals.contains(&known.name) {
             return Ok(Some((place, Cell::Missing)));
         }
         let span = texts.append(|out| value::write(&known.encoding, json, self.spelling, out))?;

@@ -172,6 +172,12 @@ impl ColumnWriter {
         !self.null_is_default || is_null(one) == is_null(other)
     }
 
+    /// Whether this is what stands for an unchanged TOASTed value. Behind a mask nobody can tell.
+    #[inline]
+    pub(super) fn is_unavailable(&self, json: &[u8]) -> bool {
+        self.unavailable.as_deref() == Some(json) && !matches!(self.column.kind, Kind::Masked(_))
+    }
+
     /// The column's schema.
     pub fn schema(&self) -> &ConnectSchema {
         &self.column.schema

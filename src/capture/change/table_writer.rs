@@ -3,6 +3,8 @@
 //! Everything constant is rendered when the version becomes known; a row is one pass over its
 //! columns into the output buffer, without an allocation.
 
+use std::ops::Range;
+
 use crate::capture::catalog::Shape;
 use crate::capture::catalog::ShapeColumn;
 use crate::capture::catalog::TypeCatalog;
@@ -101,6 +103,25 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// Values that could not be converted; in their place stands null or a fallback.
     pub problems: Vec<ColumnError>,
+    /// Names of columns whose value is itself what stands for a value that was left out, as JSON,
+    /// each with a comma behind it.
+    literals: Vec<u8>,
+}
+
+impl Output {
+    /// Appends the names of such columns of the last record as a JSON array, if there are any.
+    #[inline]
+    pub fn take_literals(&mut self) -> Option<Range<usize>> {
+        if self.literals.is_empty() {
+            return None;
+        }
+        let start = self.bytes.len();
+        self.bytes.push(b'[');
+        self.bytes.extend_from_slice(self.literals.strip_suffix(b",").unwrap_or_default());
+        self.bytes.push(b']');
+        self.literals.clear();
+        Some(start..self.bytes.len())
+    }
 }
 
 impl TableWriter {
@@ -392,6 +413,11 @@ impl Column {
                 type_oid: self.type_oid,
                 error,
             });
+        }
+        let written = out.bytes.get(start..).unwrap_or_default();
+        if matches!(value, TupleValue::Text(_)) && writer.is_unavailable(written) {
+            out.literals.extend_from_slice(writer.label.strip_suffix(b":").unwrap_or_default());
+            out.literals.push(b',');
         }
     }
 }

@@ -102,6 +102,7 @@ impl Encoder<'_> {
             key: Some(key),
             value: Some(value),
             header: None,
+            literal: None,
             position: Some(position),
             receipt,
         });

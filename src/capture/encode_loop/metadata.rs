@@ -94,6 +94,7 @@ impl Encoder<'_> {
             key: Some(key),
             value: Some(value),
             header: None,
+            literal: None,
             position: None,
             receipt: Receipt::Transaction(transaction.ticket),
         });

@@ -86,7 +86,7 @@ impl Encoder<'_> {
                 unchanged: None,
                 lsn,
             };
-            let part = Part { sub: 0, header: Some(("__debezium.newkey", new_key)) };
+            let part = Part { header: Some(("__debezium.newkey", new_key)), ..Part::default() };
             self.write(table, &event, old, part.clone())?;
             self.tombstone(table, part);
         }
@@ -98,7 +98,7 @@ impl Encoder<'_> {
                 unchanged: known,
                 lsn,
             };
-            let part = Part { sub: 1, header: Some(("__debezium.oldkey", old_key)) };
+            let part = Part { sub: 1, header: Some(("__debezium.oldkey", old_key)), literal: None };
             self.write(table, &event, &update.new, part)?;
         }
         Ok(())
@@ -241,6 +241,9 @@ impl Encoder<'_> {
         });
         let value = self.value(table, event);
         table.count(event.operation, self.output.bytes.len() - start);
+        let exact = self.around.settings.values.fidelity == Fidelity::Exact;
+        let literal = self.output.take_literals().filter(|_| exact);
+        let part = Part { literal, ..part };
         let position = self.push(table, (key, Some(value)), part);
         if self.output.problems.is_empty() {
             return Ok(());
@@ -280,6 +283,7 @@ impl Encoder<'_> {
             key,
             value,
             header: part.header,
+            literal: part.literal,
             position: Some(position),
             receipt: Receipt::Transaction(transaction.ticket),
         });
@@ -304,6 +308,7 @@ struct Part {
     /// 1 for the create half of a key change.
     sub: u8,
     header: Option<(&'static str, Range<usize>)>,
+    literal: Option<Range<usize>>,
 }
 
 /// The whole old row, if the identity is FULL.

@@ -48,6 +48,7 @@ use crate::kafka;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
 use crate::kafka::refusal;
+use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
 use crate::position::SCHEMA_HEADER;
 use crate::telemetry::Metrics;
@@ -58,8 +59,9 @@ pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one wait for room in the queue lasts before the caller is asked whether to go on.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Headers of a record beside those of its route: of its key, its position and its schema.
-const HEADERS_OF_RECORD: usize = 3;
+/// Headers of a record beside those of its route: of its key, its literals, its
+/// position and its schema.
+const HEADERS_OF_RECORD: usize = 4;
 
 /// Publishes to Kafka.
 pub struct KafkaPublisher {
@@ -193,6 +195,9 @@ impl KafkaPublisher {
         for (name, value) in &route.headers {
             push(name, value);
         }
+        if let Some(range) = &record.literal {
+            push(c"cdc.literal", batch.slice(range));
+        }
         position.clear();
         if let Some(place) = &record.position {
             place.write(position);
@@ -201,6 +206,7 @@ impl KafkaPublisher {
         if let Some(schema) = &route.schema {
             push(c"cdc.schema", schema);
         }
+        debug_assert!(LITERAL_HEADER == "cdc.literal");
         debug_assert!(POSITION_HEADER == "cdc.position" && SCHEMA_HEADER == "cdc.schema");
         let outgoing = Outgoing {
             key: record.key.as_ref().map(|range| batch.slice(range)),

@@ -20,7 +20,7 @@ use rdkafka_sys::bindings as sys;
 const ERROR_TEXT_BYTES: usize = 512;
 
 /// Most headers that one record carries.
-pub(super) const HEADERS_MAX: usize = 10;
+pub(super) const HEADERS_MAX: usize = 11;
 
 /// A producer.
 #[derive(Debug)]

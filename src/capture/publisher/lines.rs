@@ -26,6 +26,7 @@ use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
 use crate::capture::publisher::room;
 use crate::envelope::json;
+use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
 use crate::position::SCHEMA_HEADER;
 
@@ -166,6 +167,9 @@ impl Writer {
         }
         for (name, value) in &route.headers {
             header(name, value.as_bytes(), out);
+        }
+        if let Some(range) = &record.literal {
+            header(LITERAL_HEADER, batch.slice(range), out);
         }
         if let Some(position) = &record.position {
             header(POSITION_HEADER, position.to_string().as_bytes(), out);

@@ -35,6 +35,8 @@ pub struct Record {
     pub value: Option<Range<usize>>,
     /// A header that stands first.
     pub header: Option<(&'static str, Range<usize>)>,
+    /// Value of the header [`LITERAL_HEADER`](crate::position::LITERAL_HEADER), if it has one.
+    pub literal: Option<Range<usize>>,
     /// Position; `None` for records that are not the source's.
     pub position: Option<Position>,
     /// What comes back when it is durable.

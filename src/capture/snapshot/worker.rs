@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use crate::capture::CaptureError;
 use crate::capture::change::ClockText;
 use crate::capture::change::Event;
+use crate::capture::change::Fidelity;
 use crate::capture::change::Output;
 use crate::capture::change::SourceText;
 use crate::capture::postgres::Connection;
@@ -125,11 +126,14 @@ impl<'a> Sender<'a> {
         table.writer.write_value(&event, source, &self.clock, &mut self.output);
         let end = self.output.bytes.len();
         table.count(Operation::Read, end - start);
+        let exact = self.reading.settings.values.fidelity == Fidelity::Exact;
+        let literal = self.output.take_literals();
         self.records.push(Record {
             route: table.route,
             key,
             value: Some(value_start..end),
             header: None,
+            literal: literal.filter(|_| exact),
             position: Some(Position { epoch, ..Position::default() }),
             receipt: Receipt::Range(number),
         });

@@ -90,6 +90,7 @@ impl TopicStore {
             key: Some(0..key_end),
             value: value.map(|_| key_end..bytes.len()),
             header: None,
+            literal: None,
             position: None,
             receipt,
         };
