@@ -295,6 +295,7 @@ fn adopt(
     let column = |(name, column_type): &(String, ColumnType)| TargetColumn {
         name: name.clone(),
         column_type: column_type.clone(),
+        millis: foreign.millis.contains(name),
         ..TargetColumn::default()
     };
     let columns: Vec<TargetColumn> = foreign.columns.iter().map(column).collect();

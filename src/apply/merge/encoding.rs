@@ -21,6 +21,9 @@ pub enum Encoding {
     DecimalText,
     /// Unscaled big-endian bytes in base64, or a number.
     Decimal(i32),
+    /// Bytes in base64 or a number as text, of so many digits, so many of them after the point:
+    /// where no schema says which.
+    UnsaidDecimal(u32, u32),
     /// Such bytes with their scale in a struct.
     VariableScaleDecimal,
     /// Bytes in base64.
@@ -154,22 +157,24 @@ impl Encoding {
     }
 
     /// How values of a column of this type stand in Debezium's JSON by its defaults, where nobody
-    /// says it.
-    pub fn of_type(column_type: &ColumnType) -> Self {
+    /// says it. `millis`: it has three digits of a second at most.
+    pub fn of_type(column_type: &ColumnType, millis: bool) -> Self {
         use ColumnType as T;
         match column_type {
             T::Boolean => Self::Boolean,
             T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64 => Self::Number,
             T::Numeric => Self::VariableScaleDecimal,
-            T::Decimal(_, scale) => Self::Decimal(i32::try_from(*scale).unwrap_or_default()),
+            T::Decimal(precision, scale) => Self::UnsaidDecimal(*precision, *scale),
             T::Bytes => Self::Base64,
             T::Date => Self::Days,
+            T::Time if millis => Self::Time(Unit::Millis),
             T::Time => Self::Time(Unit::Micros),
             T::TimeTz => Self::ZonedTime,
+            T::Timestamp if millis => Self::Timestamp(Unit::Millis),
             T::Timestamp => Self::Timestamp(Unit::Micros),
             T::TimestampTz => Self::ZonedTimestamp,
             T::Interval => Self::IntervalMicros,
-            T::Array(element) => Self::Array(Box::new(Self::of_type(element))),
+            T::Array(element) => Self::Array(Box::new(Self::of_type(element, millis))),
             T::Uuid | T::Json | T::Jsonb | T::BuiltIn(_) | T::Text | T::Varchar(_) => Self::Any,
         }
     }

@@ -89,6 +89,10 @@ pub struct TargetColumn {
     /// The type that the source's column has, which may be narrower; `None`: as wide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_type: Option<ColumnType>,
+    /// Its fraction of a second has three digits at most, or came as milliseconds: so do its values
+    /// where no schema says it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub millis: bool,
     /// Number in the source's catalog, if it is known: by it a renamed column is recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attnum: Option<i16>,

@@ -7,6 +7,8 @@
 //! newest that was seen changes nothing: its columns only find their places.
 
 use crate::apply::merge::column_type::ColumnType;
+use crate::apply::merge::encoding::Encoding;
+use crate::apply::merge::encoding::Unit;
 use crate::apply::merge::plan::TableChange;
 use crate::apply::merge::plan::TableId;
 use crate::apply::merge::plan::Target;
@@ -77,6 +79,10 @@ fn new_column(column: &VersionColumn, since: Position, spelling: Spelling) -> Ta
         name: column.name.clone(),
         column_type: column.column_type.clone(),
         source_type: (!column.untyped).then(|| column.column_type.clone()),
+        millis: matches!(
+            column.encoding,
+            Encoding::Time(Unit::Millis) | Encoding::Timestamp(Unit::Millis)
+        ),
         attnum: column.attnum,
         by_name: false,
         default: Version::default_text(column, spelling),
@@ -469,7 +475,6 @@ fn keeps_values(from: &ColumnType, to: &ColumnType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::merge::encoding::Encoding;
     use crate::apply::merge::value::ArrayForm;
     use crate::lsn::Lsn;
     use crate::table::TableName;

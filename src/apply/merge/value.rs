@@ -102,6 +102,9 @@ pub fn write(
 fn write_rare(encoding: &Encoding, json: &str, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
     match encoding {
         Encoding::Decimal(scale) => decimal(json, *scale, out),
+        Encoding::UnsaidDecimal(precision, scale) => {
+            unsaid_decimal(json, (*precision, *scale), out)
+        }
         Encoding::VariableScaleDecimal => variable_scale_decimal(json, out),
         Encoding::Base64 => {
             hexadecimal(&bytes(json)?, out);
@@ -211,6 +214,52 @@ fn decimal(json: &str, scale: i32, out: &mut Vec<u8>) -> Result<(), ValueProblem
     Ok(())
 }
 
+/// Digits alone are a number or base64, whichever can be a value of the column's type.
+fn unsaid_decimal(
+    json: &str,
+    (precision, scale): (u32, u32),
+    out: &mut Vec<u8>,
+) -> Result<(), ValueProblem> {
+    if !json.starts_with('"') {
+        return number(json, out);
+    }
+    let text = string(json)?;
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text.contains(['.', '-', '_']) || matches!(&*text, "NaN" | "NAN" | "Infinity") {
+        return decimal_text(&text, out);
+    }
+    let fits = |length: usize| u32::try_from(length).is_ok_and(|length| length <= precision);
+    // The text of a number has all digits of its fraction.
+    let is_number =
+        digits && scale == 0 && fits(text.len()) && (*text == *"0" || !text.starts_with('0'));
+    let bytes =
+        STANDARD.decode(text.as_bytes()).ok().filter(|bytes| is_shortest(bytes)).filter(|bytes| {
+            fits(BigInt::from_signed_bytes_be(bytes).magnitude().to_string().len())
+        });
+    match (is_number, bytes) {
+        (true, None) => decimal_text(&text, out),
+        (false, Some(bytes)) => {
+            unscaled(&bytes, i32::try_from(scale).unwrap_or(i32::MAX), out);
+            Ok(())
+        }
+        (true, Some(_)) => Err(ValueProblem::new(
+            "a schema, since these digits may be a number or bytes in base64: give the records \
+             schemas (value.converter.schemas.enable=true)",
+        )),
+        (false, None) => Err(ValueProblem::new("a decimal of its column's digits")),
+    }
+}
+
+/// Java writes no byte more than a number needs.
+fn is_shortest(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => false,
+        [0, next, ..] => *next >= 0x80,
+        [0xff, next, ..] => *next < 0x80,
+        _ => true,
+    }
+}
+
 fn variable_scale_decimal(json: &str, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
     if json.starts_with('"') {
         // A table whose schema is not known; text is what a decimal is sent as by our defaults.
@@ -278,10 +327,26 @@ fn point(json: &str, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
     let value: std::collections::BTreeMap<&str, &RawValue> =
         serde_json::from_str(json).map_err(|_| problem())?;
     out.push(b'(');
-    number(value.get("x").ok_or_else(problem)?.get(), out)?;
+    float(value.get("x").ok_or_else(problem)?.get(), out)?;
     out.push(b',');
-    number(value.get("y").ok_or_else(problem)?.get(), out)?;
+    float(value.get("y").ok_or_else(problem)?.get(), out)?;
     out.push(b')');
+    Ok(())
+}
+
+/// A double as PostgreSQL prints it, where Java writes `15.0`.
+fn float(json: &str, out: &mut Vec<u8>) -> Result<(), ValueProblem> {
+    let Some(value) = json.parse::<f64>().ok().filter(|value| value.is_finite()) else {
+        return number(json, out);
+    };
+    let shortest = format!("{value:e}");
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let exponent: i32 = exponent.parse().map_err(|_| ValueProblem::new("a number"))?;
+    let text = match exponent {
+        -4..15 => value.to_string(),
+        _ => format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+    };
+    out.extend_from_slice(text.as_bytes());
     Ok(())
 }
 
@@ -386,6 +451,40 @@ mod tests {
         let variable = r#"{"scale":3,"value":"AQ=="}"#;
         assert_eq!(text(&Encoding::VariableScaleDecimal, variable), "0.001");
         assert!(write(&Encoding::Number, "true", POSTGRES, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn digits_without_a_schema_are_a_number_or_base64_and_never_guessed_at() {
+        let unsaid = |precision, scale| Encoding::UnsaidDecimal(precision, scale);
+        for (encoding, json, value) in [
+            (unsaid(10, 0), "\"12\"", "12"),
+            (unsaid(10, 0), "\"12345678\"", "12345678"),
+            (unsaid(10, 0), "\"-1234\"", "-1234"),
+            (unsaid(10, 2), "\"1234.50\"", "1234.50"),
+            (unsaid(10, 2), "\"1234\"", "-26588.24"),
+            (unsaid(10, 2), "\"AN4=\"", "2.22"),
+            (unsaid(10, 0), "\"0012\"", "-2929290"),
+            (unsaid(10, 0), "\"NaN\"", "NaN"),
+            (unsaid(10, 0), "7", "7"),
+        ] {
+            assert_eq!(text(&encoding, json), value, "{json}");
+        }
+        let both = write(&unsaid(10, 0), "\"1234\"", POSTGRES, &mut Vec::new());
+        assert!(both.unwrap_err().to_string().contains("give the records schemas"));
+        assert!(write(&unsaid(3, 0), "\"99999\"", POSTGRES, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn points_are_postgresqls_text() {
+        for (json, value) in [
+            (r#"{"x":15.0,"y":12.0}"#, "(15,12)"),
+            (r#"{"x":1.5,"y":-0.0}"#, "(1.5,-0)"),
+            (r#"{"x":1.0E15,"y":1.0E-5}"#, "(1e+15,1e-05)"),
+            (r#"{"x":1.0E14,"y":1.0E-4}"#, "(100000000000000,0.0001)"),
+            (r#"{"x":1.25E300,"y":"NaN"}"#, "(1.25e+300,NaN)"),
+        ] {
+            assert_eq!(text(&Encoding::Point, json), value);
+        }
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Version {
             columns: columns
                 .map(|column| VersionColumn {
                     name: column.name.clone(),
-                    encoding: Encoding::of_type(&column.column_type),
+                    encoding: Encoding::of_type(&column.column_type, column.millis),
                     column_type: column.column_type.clone(),
                     attnum: None,
                     default: None,
@@ -248,7 +248,11 @@ fn look(value: &RawValue) -> ColumnType {
         [b'{' | b'[', ..] => ColumnType::Json,
         [b'-' | b'0'..=b'9', rest @ ..] => {
             let is_float = rest.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-            if is_float { ColumnType::Float64 } else { ColumnType::Int64 }
+            match is_float {
+                true => ColumnType::Float64,
+                false if value.get().parse::<i64>().is_ok() => ColumnType::Int64,
+                false => ColumnType::Numeric,
+            }
         }
         _ => ColumnType::Text,
     }
@@ -391,6 +395,19 @@ mod tests {
         assert_eq!(of(r#","stored_default":null"#), (None, false));
         assert_eq!(of(r#","default_unknown":true"#), (None, true));
         assert_eq!(of(""), (Some("\"2\"".to_owned()), false));
+    }
+
+    #[test]
+    fn a_whole_number_above_bigint_is_numeric_by_its_look() {
+        let of = |value: &str| {
+            let row = format!(r#"{{"a":{value}}}"#);
+            let version = Version::of_look(TableName::new("s", "t"), &row, None).unwrap();
+            version.columns.into_iter().next().unwrap().column_type
+        };
+        assert_eq!(of("9223372036854775807"), ColumnType::Int64);
+        assert_eq!(of("9223372036854775808"), ColumnType::Numeric);
+        assert_eq!(of("-9223372036854775809"), ColumnType::Numeric);
+        assert_eq!(of("1.5"), ColumnType::Float64);
     }
 
     #[test]

@@ -272,6 +272,8 @@ fn earlier_layout() -> WarehouseError {
 pub struct ForeignTable {
     /// Names and types of its columns; those of ours are left out.
     pub columns: Vec<(String, ColumnType)>,
+    /// Those of them that keep three digits of a second at most.
+    pub millis: Vec<String>,
     /// Columns of its primary key.
     pub key: Vec<String>,
     /// It has rows.

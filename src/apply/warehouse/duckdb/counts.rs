@@ -2,7 +2,6 @@
 
 use crate::apply::merge::CountPlan;
 use crate::apply::warehouse::DELETED_COLUMN;
-use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::POSITION_COLUMN;
 use crate::apply::warehouse::duckdb::connection::Fault;
 use crate::apply::warehouse::duckdb::load::Counted;
@@ -86,12 +85,7 @@ impl LoadingTable<'_> {
              FROM {table} t JOIN {STAGE} s ON {}) WHERE place <= -number",
             conditions.join(" AND ")
         ))?;
-        if self.delete_mode == DeleteMode::Soft {
-            return self.connection.execute(&format!(
-                "UPDATE {table} AS t SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = v.position \
-                 FROM {VERDICT} v WHERE t.rowid = v.rid"
-            ));
-        }
+        // Of equal rows none is the one that went: they are removed under soft deletes, too.
         self.connection
             .execute(&format!("DELETE FROM {table} WHERE rowid IN (SELECT rid FROM {VERDICT})"))
     }

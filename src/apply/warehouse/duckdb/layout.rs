@@ -111,6 +111,7 @@ pub(super) fn foreign_table(
         .numbers(&format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1)", sql::table(table)))?;
     Ok(Some(ForeignTable {
         has_position: layout.has(POSITION_COLUMN),
+        millis: Vec::new(),
         columns: layout
             .columns
             .iter()

@@ -314,7 +314,7 @@ impl Loading<'_> {
     fn remove_below(&self, target: &Target, layout: &Layout, floor: &str) -> Result<u64, Fault> {
         let (table, floor) = (sql::table(&target.table), literal(floor));
         let below = format!("coalesce({POSITION_COLUMN}, '') < {floor}");
-        let removed = if self.delete_mode == DeleteMode::Soft {
+        let removed = if self.delete_mode == DeleteMode::Soft && target.is_keyed() {
             self.connection.execute(&format!(
                 "UPDATE {table} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor} \
                  WHERE {below} AND NOT coalesce({DELETED_COLUMN}, false)"

@@ -249,6 +249,12 @@ impl Warehouse for PostgresWarehouse {
         let names: Vec<(String, String)> =
             columns.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok(Some(ForeignTable {
+            millis: names
+                .iter()
+                .filter(|(_, text)| (0..=3).any(|digits| text.contains(&format!("({digits})"))))
+                .filter(|(_, text)| text.starts_with("time"))
+                .map(|(name, _)| name.clone())
+                .collect(),
             has_position: names.iter().any(|(name, _)| name == super::POSITION_COLUMN),
             columns: names
                 .into_iter()
