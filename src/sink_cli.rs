@@ -90,7 +90,10 @@ fn replay(raw: RawConfig) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Status::Config,
-        format!("{} records still cannot be applied", replayed.left),
+        match replayed.left {
+            1 => "1 record still cannot be applied".to_owned(),
+            left => format!("{left} records still cannot be applied"),
+        },
         "the log and _cdc.dead_letters say why",
     ))
 }

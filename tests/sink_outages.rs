@@ -102,6 +102,20 @@ fn an_outage_of_the_warehouse_or_of_kafka_is_waited_out_and_told() {
     warehouse.start_again();
     wait_rows(&mut sink, &warehouse, "10");
     wait_well(&mut sink);
+    // A failover: for a while there is only a server that takes no writes.
+    warehouse.stop_fast(SOON).expect("it stops");
+    let standby = warehouse.data_dir().join("standby.signal");
+    std::fs::write(&standby, "").unwrap();
+    warehouse.own(&standby);
+    warehouse.start_again();
+    produce::send(&kafka, TOPIC, &made(10..12));
+    wait_until(SOON, "the sink to say that the warehouse is in recovery", || {
+        sink.assert_running();
+        sink.ready().is_some_and(|(status, text)| status == 503 && text.contains("recovery"))
+    });
+    warehouse.execute("postgres", "SELECT pg_promote()");
+    wait_rows(&mut sink, &warehouse, "12");
+    wait_well(&mut sink);
     let log = sink.log();
     assert!(!log.contains("the group is shared out anew"), "it stayed in its group:\n{log}");
     assert!(log.contains("the warehouse takes records again"), "{log}");
@@ -116,7 +130,7 @@ fn an_outage_of_the_warehouse_or_of_kafka_is_waited_out_and_told() {
         |sink: &Sink| sink.metrics().is_some_and(|all| all.body.contains("\ncdc_sink_lag_"));
     assert!(!lag_of(&sink), "a lag of partitions is shown that nobody knows");
     kafka.start_again();
-    produce::send(&kafka, TOPIC, &made(10..15));
+    produce::send(&kafka, TOPIC, &made(12..15));
     wait_rows(&mut sink, &warehouse, "15");
     wait_well(&mut sink);
     sink.stop();

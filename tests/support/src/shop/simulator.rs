@@ -203,7 +203,7 @@ impl Simulator {
     ///
     /// If no thread can be started.
     pub fn start(dsn: &str, options: SimulatorOptions) -> Self {
-        println!("shop simulator: SEED={} {:?}", options.seed, options.mix);
+        println!("shop simulator: SEED={}", options.seed);
         let connections = options.connections.max(1);
         let rate = (options.rate > 0).then(|| f64::from(options.rate) / f64::from(connections));
         let shape = Shape {
