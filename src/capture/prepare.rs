@@ -249,7 +249,7 @@ fn create_publication(
         }
         PublicationAutocreate::Filtered => eligible(settings, candidates),
     };
-    if tables.is_empty() && settings.autocreate != PublicationAutocreate::NoTables {
+    if tables.is_empty() && settings.autocreate == PublicationAutocreate::Filtered {
         return Err(nothing_to_capture(settings, candidates));
     }
     let listed = (settings.autocreate != PublicationAutocreate::AllTables).then_some(&*tables);
@@ -353,6 +353,12 @@ fn mend_publication(
                 table = %table.name, reason,
                 "the table is no longer captured, because its UPDATE and DELETE would fail"
             );
+        }
+    }
+    if settings.autocreate == PublicationAutocreate::Filtered {
+        for table in published.iter().filter(|table| !settings.tables.allows(table)) {
+            sql.execute(&publication::remove_command(name, table))?;
+            tracing::info!(%table, "the filters exclude the table: it leaves the publication");
         }
     }
     let new: Vec<TableName> =
