@@ -26,6 +26,7 @@ use crate::apply::applier::Partition;
 use crate::apply::applier::Pushed;
 use crate::apply::applier::Record;
 use crate::apply::applier::Schemas;
+use crate::apply::applier::place_without_kafka;
 use crate::apply::batch_loop;
 use crate::apply::error::ApplyError;
 use crate::apply::replay::schema_key;
@@ -48,7 +49,6 @@ use crate::capture::publisher::TopicSpec;
 use crate::direct::state::WarehouseStore;
 use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
-use crate::position::Position;
 use crate::position::SCHEMA_HEADER;
 use crate::table::TableName;
 use crate::telemetry::SinkMetrics;
@@ -307,7 +307,7 @@ impl Publisher for DirectPublisher {
             let record_here = Record {
                 topic: Arc::clone(&route.topic),
                 partition: 0,
-                offset: record.position.map_or(0, place_of),
+                offset: record.position.map_or(0, |position| place_without_kafka(position).1),
                 key: part(&record.key).map(Box::from),
                 value: part(&record.value).map(Box::from),
                 headers,
@@ -500,20 +500,6 @@ impl Applying<'_> {
         Ok(())
     }
 }
-
-/// A number that a record keeps at every redelivery and that rises with its position: what stands
-/// for an offset among the dead letters.
-fn place_of(position: Position) -> i64 {
-    let ord = position.ord.min((1 << ORD_BITS) - 1);
-    let place = match position.commit_lsn.0 >> 3 {
-        0 => position.ord,
-        lsn => lsn << (ORD_BITS + 1) | ord << 1 | u64::from(position.sub),
-    };
-    (place & i64::MAX.unsigned_abs()).cast_signed()
-}
-
-/// Bits of a change's place in its transaction.
-const ORD_BITS: u32 = 17;
 
 /// What an error of the warehouse means to the capture.
 fn publish_error(error: &ApplyError) -> PublishError {

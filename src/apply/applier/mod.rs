@@ -21,6 +21,7 @@ pub use epochs::WholeRead;
 pub use record::Header;
 pub use record::Record;
 pub use record::RecordProblem;
+pub use record::place_without_kafka;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -466,9 +467,16 @@ impl Applier {
                 self.parked_here.push(key);
             }
         }
+        let owned = self.owned.get(&(Arc::clone(&record.topic), record.partition));
+        let partition = match record.position() {
+            Ok(Some(position)) if owned.is_some_and(|owned| owned.fence == NO_OFFSETS) => {
+                place_without_kafka(position).0
+            }
+            _ => record.partition,
+        };
         self.dead_letters.push(DeadLetter {
             topic: record.topic.to_string(),
-            partition: record.partition,
+            partition,
             offset: record.offset,
             reason: problem.0,
             key: record.key.as_ref().map(|key| key.to_vec()),

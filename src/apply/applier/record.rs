@@ -36,6 +36,24 @@ pub struct Record {
     pub leader_epoch: i32,
 }
 
+/// What stands for partition and offset of a record that came without Kafka, among the dead
+/// letters: numbers that it keeps at every redelivery, and that no other of its topic has.
+pub fn place_without_kafka(position: Position) -> (i32, i64) {
+    let Position { commit_lsn, ord, sub, .. } = position;
+    let (partition, place) = match commit_lsn.0 >> 3 {
+        0 => (0, ord),
+        lsn => {
+            let low = ord & ((1 << ORD_BITS) - 1);
+            (ord >> ORD_BITS, lsn << (ORD_BITS + 1) | low << 1 | u64::from(sub))
+        }
+    };
+    let offset = (place & i64::MAX.unsigned_abs()).cast_signed();
+    (i32::try_from(partition).unwrap_or(i32::MAX), offset)
+}
+
+/// Bits of a change's place in its transaction that the offset has; the partition has the others.
+const ORD_BITS: u32 = 17;
+
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordProblem(pub String);
@@ -141,5 +159,30 @@ impl fmt::Display for Record {
     /// Where it stands, for people.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} partition {} offset {}", self.topic, self.partition, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+
+    #[test]
+    fn every_change_of_a_large_transaction_has_a_place_of_its_own_among_the_dead_letters() {
+        let place = |commit_lsn: u64, ord: u64, sub: u8| {
+            place_without_kafka(Position { epoch: 1, commit_lsn: Lsn(commit_lsn), ord, sub })
+        };
+        let last = (1 << 17) - 1;
+        let all = [0, 1, last, last + 1, last + 2, 10_000_000];
+        let mut places: Vec<(i32, i64)> = Vec::new();
+        for lsn in [0, 800, 808] {
+            places.extend(all.map(|ord| place(lsn, ord, 0)));
+        }
+        places.extend(all.map(|ord| place(800, ord, 1)));
+        let count = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), count);
+        assert!(place(800, last, 1) < place(808, 0, 0));
     }
 }
