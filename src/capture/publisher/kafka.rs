@@ -47,6 +47,7 @@ use crate::capture::publisher::settings::QueueBounds;
 use crate::kafka;
 use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
+use crate::kafka::log_ids;
 use crate::kafka::refusal;
 use crate::position::LITERAL_HEADER;
 use crate::position::POSITION_HEADER;
@@ -461,6 +462,14 @@ impl Publisher for KafkaPublisher {
             offsets.insert(partition.id(), high);
         }
         Ok(offsets)
+    }
+
+    fn log_id(&self, topic: &str) -> Result<String, PublishError> {
+        let failed = |error: KafkaError| {
+            sorted(&self.settings.kafka, "asking for the id of a topic", &error)
+        };
+        let mut ids = log_ids(self.admin.inner(), &[topic], ADMIN_TIMEOUT).map_err(failed)?;
+        Ok(ids.remove(topic).unwrap_or_default())
     }
 
     fn describe(&self) -> String {

@@ -99,6 +99,15 @@ pub trait Publisher: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// The log that a topic's name stands for, by its id; empty where the destination has none.
+    ///
+    /// # Errors
+    ///
+    /// The destination cannot be asked.
+    fn log_id(&self, _topic: &str) -> Result<String, PublishError> {
+        Ok(String::new())
+    }
+
     /// The destination, for people.
     fn describe(&self) -> String;
 }

@@ -31,6 +31,7 @@ impl Reader<'_> {
         known.epoch_complete = known.epoch_begun;
         known.asked = false;
         known.partitions.clone_from(&planned.partitions);
+        known.topic_id = self.session.pipeline.publisher.log_id(&topic)?;
         known.begin_offsets = begin_offsets;
         known.end_offsets = end_offsets;
         known.topic = topic;

@@ -158,6 +158,9 @@ pub struct TableState {
     /// The topic that they went to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// The log that the topic's name stood for then, by its id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic_id: String,
     /// Offsets before the first read of that epoch, by partition, where the destination has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub begin_offsets: BTreeMap<i32, i64>,
