@@ -23,6 +23,7 @@ mod replica_identity;
 mod resume;
 mod rights;
 mod session;
+mod session_state;
 mod settings;
 mod slot_owner;
 mod slot_record;

@@ -36,19 +36,15 @@ use crate::capture::postgres::replication;
 use crate::capture::postgres::replication::ReplicationStream;
 use crate::capture::postgres::replication::StartOptions;
 use crate::capture::postgres::slot;
-use crate::capture::postgres::slot::SystemIdentity;
 use crate::capture::prepare;
 use crate::capture::prepare::Captured;
-use crate::capture::publisher::Receipt;
 use crate::capture::read;
 use crate::capture::resume;
-use crate::capture::resume::FirstEpoch;
 use crate::capture::resume::Start;
 use crate::capture::rights;
 use crate::capture::settings::CaptureSettings;
 use crate::capture::settings::SnapshotMode;
 use crate::capture::slot_owner;
-use crate::capture::state::SlotState;
 use crate::capture::state::State;
 use crate::capture::status::Status;
 use crate::capture::stream_loop::ChunkQueue;
@@ -183,52 +179,6 @@ impl Session<'_> {
         self.stream(connection, (sql, heartbeat.as_ref()), known, (resume, repair))
     }
 
-    /// Whether the server still has everything that was published. Positions in memory belong to a
-    /// timeline: when it changes, everything begins again at what is stored.
-    fn check_identity(
-        &self,
-        connection: &mut Connection,
-        identity: &SystemIdentity,
-        state: &mut State,
-    ) -> Result<(), CaptureError> {
-        let before = self.pipeline.record.own_timeline().filter(|own| *own != identity.timeline);
-        if before.is_some() {
-            // The next process has to know it, too.
-            let published = self.pipeline.deliveries.published_lsn();
-            state.slot.published = state.slot.published.max(published);
-            self.store_slot(&mut state.slot)?;
-        }
-        resume::check_identity(connection, self.settings, identity, state)?;
-        match before {
-            None => Ok(()),
-            Some(before) => Err(CaptureError::Outdated {
-                reason: format!(
-                    "the server is on timeline {}, and what is in flight was received on timeline \
-                     {before}",
-                    identity.timeline
-                ),
-            }),
-        }
-    }
-
-    /// Stores what this session has accepted, before anything is streamed, and makes sure of the
-    /// slot once more.
-    fn claim(&self, sql: &Sql, state: &mut State, start: Lsn) -> Result<(), CaptureError> {
-        if self.pipeline.record.differs(&state.slot) {
-            self.store_slot(&mut state.slot)?;
-        }
-        let slot = slot::find_slot(sql, &self.settings.slot)?;
-        resume::check_still_there(&self.settings.slot, slot.as_ref(), start)
-    }
-
-    /// Stores the slot's record and waits until it is stored.
-    pub(super) fn store_slot(&self, slot: &mut SlotState) -> Result<(), CaptureError> {
-        let (record, deliveries) = (&self.pipeline.record, &self.pipeline.deliveries);
-        let number = deliveries.new_awaited();
-        let stored = record.store_slot(slot, Receipt::Awaited(number))?;
-        Ok(deliveries.wait_stored(stored, number, &|| !self.stop.is_requested())?)
-    }
-
     /// Tells the log, and lineage all tables: they may have changed since the last connection.
     fn tell_connected(&self, sql: &Sql, connection: &Connection, captured: &Captured) {
         tracing::info!(
@@ -244,15 +194,6 @@ impl Session<'_> {
             Ok(datasets) => self.lineage.tables(datasets),
             Err(error) => tracing::warn!(%error, "lineage is not told of the tables"),
         }
-    }
-
-    /// What is stored, and the epoch of a first read.
-    fn load_state(&self) -> Result<(Option<State>, FirstEpoch), CaptureError> {
-        let (dropped, state) = match self.pipeline.record.load()? {
-            Some(state) if state.slot.dropped => (Some(state.slot.epoch), None),
-            state => (None, state),
-        };
-        Ok((state, FirstEpoch::new(self.settings, dropped)))
     }
 
     /// `snapshot.mode=always`: at the first connection of a process everything is read again, in a
