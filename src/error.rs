@@ -104,6 +104,7 @@ impl From<ApplyError> for Failure {
                 | WarehouseError::Fenced { .. },
             )
             | ApplyError::Unreachable { .. } => Status::Unavailable,
+            ApplyError::Warehouse(WarehouseError::Internal { .. }) => Status::Software,
             ApplyError::Record { .. }
             | ApplyError::Warehouse(_)
             | ApplyError::Configuration { .. } => Status::Config,
@@ -131,3 +132,16 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invariant_that_does_not_hold_is_a_bug_and_no_setting() {
+        let error = WarehouseError::Internal { invariant: "a file is open" };
+        let failure = Failure::from(ApplyError::from(error));
+        assert_eq!(failure.status, Status::Software);
+        assert!(failure.message.contains("a file is open") && failure.hint.contains("a bug"));
+    }
+}

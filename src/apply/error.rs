@@ -52,6 +52,9 @@ impl ApplyError {
             )
             | ApplyError::Permission { hint, .. }
             | ApplyError::Configuration { hint, .. } => hint.clone(),
+            ApplyError::Warehouse(WarehouseError::Internal { .. }) => {
+                "this is a bug: report it with the log; nothing of the batch is applied".to_owned()
+            }
             ApplyError::Warehouse(_) | ApplyError::Unreachable { .. } => String::new(),
         }
     }

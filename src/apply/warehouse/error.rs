@@ -37,6 +37,11 @@ pub enum WarehouseError {
         /// What to do.
         hint: String,
     },
+    /// What cannot be has happened: nothing is done rather than something lost.
+    Internal {
+        /// The invariant that does not hold.
+        invariant: &'static str,
+    },
     /// Only a person can help.
     Configuration {
         /// What was found and what was expected.
@@ -55,6 +60,9 @@ impl fmt::Display for WarehouseError {
             | WarehouseError::Data { message }
             | WarehouseError::Permission { message, .. }
             | WarehouseError::Configuration { message, .. } => formatter.write_str(message),
+            WarehouseError::Internal { invariant } => {
+                write!(formatter, "an invariant of the load does not hold: {invariant}")
+            }
             WarehouseError::Fenced { partition } => {
                 write!(formatter, "{partition} was taken by another cdc-sink of this group")
             }

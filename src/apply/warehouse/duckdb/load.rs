@@ -111,7 +111,9 @@ impl DuckDb {
     pub(super) fn load_plan(&mut self, group: &str, plan: &Plan) -> Result<Loaded, WarehouseError> {
         self.connection()?;
         let Some(connection) = self.connection.take() else {
-            return Err(WarehouseError::Unreachable { message: "the file is not open".to_owned() });
+            return Err(WarehouseError::Internal {
+                invariant: "the file is open while it is loaded",
+            });
         };
         let mut loading = Loading {
             connection: &connection,
@@ -149,7 +151,7 @@ impl DuckDb {
     }
 }
 
-impl Loading<'_> {
+impl<'p> Loading<'p> {
     fn load(&mut self, group: &str) -> Result<Loaded, Undone> {
         // Each attempt that is undone makes a column wider, and none can be made so more than
         // twice.
@@ -225,8 +227,13 @@ impl Loading<'_> {
         Ok(())
     }
 
+    fn table(&self, number: usize) -> Result<&'p TablePlan, WarehouseError> {
+        let invariant = "a table's number is one of its plan's";
+        self.plan.tables.get(number).ok_or(WarehouseError::Internal { invariant })
+    }
+
     fn load_table(&mut self, number: usize) -> Result<Counted, Undone> {
-        let Some(plan) = self.plan.tables.get(number) else { return Ok(Counted::default()) };
+        let plan = self.table(number)?;
         let target = &*plan.target;
         let layout = self.change(number, plan)?;
         let types = layout.types(target)?;
@@ -342,7 +349,7 @@ impl Loading<'_> {
 
     /// After an attempt was undone: the columns of a table that refuse a value.
     fn too_narrow(&self, number: usize) -> Result<BTreeSet<usize>, Undone> {
-        let Some(plan) = self.plan.tables.get(number) else { return Ok(BTreeSet::new()) };
+        let plan = self.table(number)?;
         // The table may not be there: its columns may come with this plan.
         let stored = Layout::read(self.connection, &plan.target.table)?;
         let types: Vec<StoredType> = (plan.target.columns.iter().enumerate())
@@ -371,7 +378,7 @@ impl Loading<'_> {
 
     /// Remembers a wider type for each of these columns.
     fn widen(&mut self, number: usize, columns: &BTreeSet<usize>) -> Result<(), Undone> {
-        let Some(plan) = self.plan.tables.get(number) else { return Ok(()) };
+        let plan = self.table(number)?;
         let target = &*plan.target;
         let refused = |names: &str| {
             Undone::Failed(WarehouseError::Data {

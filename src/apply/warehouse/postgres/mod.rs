@@ -402,9 +402,7 @@ impl Warehouse for PostgresWarehouse {
         let client = self.client()?;
         let (delete_mode, broken) = (self.delete_mode, self.broken);
         let Some(session) = &mut self.session else {
-            return Err(WarehouseError::Unreachable {
-                message: "there is no session with the warehouse".to_owned(),
-            });
+            return Err(WarehouseError::Internal { invariant: "a client is of the session" });
         };
         let (stages, fitting) = (&mut session.stages, &mut session.fitting);
         let known = (stages.clone(), fitting.clone());
