@@ -267,6 +267,13 @@ fn there_is_nothing_to_capture() {
              no primary key)\n  {hint}"
         ),
     );
+    // A publication of all tables that is asked for sends what is inserted into it.
+    let all = server.agent("all_bare", &database).set("publication.autocreate.mode", "all_tables");
+    let mut running = all.start();
+    running.wait_streaming();
+    running.terminate().expect(0, &[]);
+    server.postgres.execute(&database, "DROP PUBLICATION all_bare");
+    server.postgres.execute(&database, "SELECT pg_drop_replication_slot('all_bare')");
     server.postgres.execute(&database, "DROP TABLE bare");
     server.refuses(
         &database,
