@@ -42,7 +42,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Snapshot tables again, in a new epoch of each, at the next start; the agent has to be stopped.
+    /// Snapshot tables again at the next start, in a new epoch of each; stop the agent before.
     Snapshot {
         /// Tables, as SCHEMA.TABLE.
         #[arg(required = true, value_name = "TABLE")]

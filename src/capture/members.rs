@@ -13,6 +13,7 @@ use crate::capture::postgres::Sql;
 use crate::capture::postgres::partitions;
 use crate::capture::postgres::publication::Membership;
 use crate::capture::postgres::publication::PublishedTable;
+use crate::capture::prepare::Captured;
 use crate::capture::read::Reader;
 use crate::capture::state::Published;
 use crate::capture::state::State;
@@ -309,4 +310,14 @@ fn end_of_log(sql: &Sql) -> Result<Lsn, SourceError> {
         during: "asking for the end of the log",
         reason: format!("\"{text}\" is no position"),
     })
+}
+
+/// The partitions that captured tables have, as far as they stand for them.
+pub(super) fn partitions_of(captured: &Captured, state: &State) -> HashMap<u32, Vec<u32>> {
+    let tables = captured.tables.iter().filter(|(_, facts)| facts.partitioned);
+    tables
+        .filter_map(|(table, _)| {
+            Some((table.oid.0, state.tables.get(&table.name)?.partitions.clone()))
+        })
+        .collect()
 }

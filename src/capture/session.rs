@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -47,6 +46,7 @@ use crate::capture::settings::SnapshotMode;
 use crate::capture::slot_owner;
 use crate::capture::state::State;
 use crate::capture::status::Status;
+use crate::capture::stream_loop;
 use crate::capture::stream_loop::ChunkQueue;
 use crate::capture::stream_loop::StreamLoop;
 use crate::lineage::Lineage;
@@ -297,26 +297,9 @@ impl Session<'_> {
         encoder.abandon();
         self.pipeline.keep_resume(encoder.resume_lsn(), encoder.last_commit());
         if result.is_ok() && self.settings.slot_options.drop_on_stop {
-            self.drop_slot(sql);
+            slot_owner::drop_at_stop(sql, self.settings, SHUTDOWN_MARGIN);
         }
         result
-    }
-
-    /// `slot.drop.on.stop`. The walsender is on its way out.
-    fn drop_slot(&self, sql: &Sql) {
-        let name = &self.settings.slot;
-        let begun = Instant::now();
-        loop {
-            match slot::drop_slot(sql, name) {
-                Ok(()) => return tracing::info!(slot = name, "slot dropped"),
-                Err(_) if begun.elapsed() < SHUTDOWN_MARGIN => {
-                    std::thread::sleep(CHUNK_TIMEOUT);
-                }
-                Err(error) => {
-                    return tracing::warn!(slot = name, %error, "the slot cannot be dropped");
-                }
-            }
-        }
     }
 
     /// Another process was quicker, or the slot was lost a moment ago.
@@ -389,7 +372,7 @@ impl Session<'_> {
             let reader = StreamLoop {
                 queue: &queue,
                 deliveries: &self.pipeline.deliveries,
-                status_interval: self.status_interval(sql),
+                status_interval: stream_loop::status_interval(self.settings, sql),
                 confirms: self.settings.slot_options.confirms,
                 metrics: self.metrics,
                 health: self.health,
@@ -405,7 +388,7 @@ impl Session<'_> {
                 deliveries: &self.pipeline.deliveries,
                 ended: &ended,
                 captured,
-                partitions: partitions_of(captured, state),
+                partitions: members::partitions_of(captured, state),
                 change,
             };
             scope.spawn(move || monitor.run());
@@ -482,20 +465,6 @@ impl Session<'_> {
             );
         }
     }
-
-    /// At least every third of the server's timeout.
-    fn status_interval(&self, sql: &Sql) -> Duration {
-        let asked = sql.query_one(
-            "SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout'",
-            &[],
-        );
-        let timeout = asked.ok().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok());
-        let third = match timeout {
-            None | Some(0) => self.settings.times.status,
-            Some(millis) => Duration::from_millis(millis / 3),
-        };
-        third.min(self.settings.times.status)
-    }
 }
 
 /// What was written before the destination was given up is stored in so much time.
@@ -514,14 +483,4 @@ fn closer_after(
     if matches!(error, Some(CaptureError::Source(_) | CaptureError::Decode(_))) {
         closer.shutdown();
     }
-}
-
-/// The partitions that captured tables have, as far as they stand for them.
-fn partitions_of(captured: &Captured, state: &State) -> HashMap<u32, Vec<u32>> {
-    let tables = captured.tables.iter().filter(|(_, facts)| facts.partitioned);
-    tables
-        .filter_map(|(table, _)| {
-            Some((table.oid.0, state.tables.get(&table.name)?.partitions.clone()))
-        })
-        .collect()
 }

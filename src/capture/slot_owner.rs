@@ -4,6 +4,9 @@
 //! The walsender alone does not keep two agents apart: while tables are snapshotted the slot is not
 //! active.
 
+use std::time::Duration;
+use std::time::Instant;
+
 use crate::capture::postgres::SourceError;
 use crate::capture::postgres::Sql;
 use crate::capture::postgres::slot;
@@ -44,4 +47,21 @@ fn in_use(settings: &CaptureSettings, holder: Option<(String, bool)>) -> SourceE
     let (holder, ours) =
         holder.unwrap_or_else(|| ("a process that has just gone".to_owned(), true));
     SourceError::SlotInUse { slot: settings.slot.clone(), holder, ours }
+}
+
+/// `slot.drop.on.stop`. The walsender is on its way out.
+pub(super) fn drop_at_stop(sql: &Sql, settings: &CaptureSettings, most: Duration) {
+    let name = &settings.slot;
+    let begun = Instant::now();
+    loop {
+        match slot::drop_slot(sql, name) {
+            Ok(()) => return tracing::info!(slot = name, "slot dropped"),
+            Err(_) if begun.elapsed() < most => {
+                std::thread::sleep(most / 30);
+            }
+            Err(error) => {
+                return tracing::warn!(slot = name, %error, "the slot cannot be dropped");
+            }
+        }
+    }
 }

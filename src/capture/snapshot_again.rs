@@ -1,7 +1,7 @@
 //! What `cdc-agent snapshot` does: it stores that tables are to be snapshotted again.
 //!
-//! The agent does it at its next start, in a new epoch of each table, so that rows of earlier epochs
-//! go from warehouses once the new ones are there.
+//! The agent does it at its next start, in a new epoch of each table, so that rows of earlier
+//! epochs go from warehouses once the new ones are there.
 
 use std::sync::Arc;
 

@@ -11,9 +11,11 @@ use crossbeam_channel::Sender;
 
 use crate::capture::deliveries::Deliveries;
 use crate::capture::postgres::SourceError;
+use crate::capture::postgres::Sql;
 use crate::capture::postgres::replication::Chunk;
 use crate::capture::postgres::replication::Incoming;
 use crate::capture::postgres::replication::ReplicationStream;
+use crate::capture::settings::CaptureSettings;
 use crate::capture::wire::StandbyStatusUpdate;
 use crate::lsn::Lsn;
 use crate::stop::Stop;
@@ -218,4 +220,16 @@ impl Relief {
     fn has_read(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
     }
+}
+
+/// At least every third of the server's timeout.
+pub(super) fn status_interval(settings: &CaptureSettings, sql: &Sql) -> Duration {
+    let asked = sql
+        .query_one("SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout'", &[]);
+    let timeout = asked.ok().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok());
+    let third = match timeout {
+        None | Some(0) => settings.times.status,
+        Some(millis) => Duration::from_millis(millis / 3),
+    };
+    third.min(settings.times.status)
 }

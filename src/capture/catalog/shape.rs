@@ -183,8 +183,8 @@ impl Shape {
     }
 
     /// Whether the catalog shows this very table without a key. Where the key was dropped behind
-    /// the message, whole old rows still tell its rows apart; a key that is there no more would make
-    /// one row of two.
+    /// the message, whole old rows still tell its rows apart; a key that is there no more would
+    /// make one row of two.
     fn is_without_key(&self, found: &TableFacts) -> bool {
         let is_same = |column: &ShapeColumn| {
             let known = column.attnum.and_then(|attnum| found.numbered(attnum));
