@@ -96,6 +96,7 @@ impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         let status = match &error {
             ApplyError::Warehouse(WarehouseError::Permission { .. })
+            | ApplyError::Connection { credentials: true, .. }
             | ApplyError::Permission { .. } => Status::NoPermission,
             ApplyError::Warehouse(
                 WarehouseError::Unreachable { .. }
@@ -107,6 +108,7 @@ impl From<ApplyError> for Failure {
             ApplyError::Warehouse(WarehouseError::Internal { .. }) => Status::Software,
             ApplyError::Record { .. }
             | ApplyError::Warehouse(_)
+            | ApplyError::Connection { .. }
             | ApplyError::Configuration { .. } => Status::Config,
         };
         let hint = match status {

@@ -21,6 +21,16 @@ pub enum ApplyError {
         /// What was said.
         message: String,
     },
+    /// No broker lets us in, or what we are told of the brokers does not fit them: a person has to
+    /// help, but after it has worked it may pass.
+    Connection {
+        /// What was found.
+        message: String,
+        /// What to do.
+        hint: String,
+        /// A password or a certificate is wrong, and not a name or a protocol.
+        credentials: bool,
+    },
     /// A right is missing, or a password is wrong.
     Permission {
         /// What was found.
@@ -50,6 +60,7 @@ impl ApplyError {
                 WarehouseError::Permission { hint, .. }
                 | WarehouseError::Configuration { hint, .. },
             )
+            | ApplyError::Connection { hint, .. }
             | ApplyError::Permission { hint, .. }
             | ApplyError::Configuration { hint, .. } => hint.clone(),
             ApplyError::Warehouse(WarehouseError::Internal { .. }) => {
@@ -96,6 +107,7 @@ impl fmt::Display for ApplyError {
             }
             ApplyError::Warehouse(error) => error.fmt(formatter),
             ApplyError::Unreachable { message }
+            | ApplyError::Connection { message, .. }
             | ApplyError::Permission { message, .. }
             | ApplyError::Configuration { message, .. } => formatter.write_str(message),
         }

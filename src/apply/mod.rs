@@ -43,6 +43,9 @@ const WAIT: Duration = Duration::from_millis(20);
 /// Opens the warehouse; called again after it was lost.
 pub type OpenWarehouse = Arc<dyn Fn() -> Result<Box<dyn Warehouse>, WarehouseError> + Send + Sync>;
 
+/// So long a broker has to answer, whatever `startup.timeout.ms` says.
+const LOOK_LEAST: Duration = Duration::from_secs(1);
+
 /// What an application needs from its process.
 #[derive(Clone)]
 pub struct Process {
@@ -88,7 +91,8 @@ pub fn run(job: &Job, process: &Process) -> Result<Ended, ApplyError> {
             Err(error) => error,
         };
         process.health.turn("batches");
-        if !error.is_passing() {
+        let may_pass = matches!(error, ApplyError::Connection { .. }) && retries.have_reached();
+        if !error.is_passing() && !may_pass {
             return Err(error);
         }
         let Some(pause) = retries.pause(&error) else { return Err(error) };
@@ -180,7 +184,7 @@ fn attempt(
     }
     let consumer = match kept {
         Some(consumer) => consumer,
-        None => kept.insert(Consumer::open(job.consumer.clone())?),
+        None => kept.insert(Consumer::open(job.consumer.clone(), job.startup.max(LOOK_LEAST))?),
     };
     process.metrics.set_kafka_up(true);
     process.health.set_ready("kafka", Ok(()));

@@ -49,6 +49,11 @@ impl Retries {
         }
     }
 
+    /// Whether both sides were reached once.
+    pub(super) fn have_reached(&self) -> bool {
+        self.ever_reached
+    }
+
     /// An attempt begins.
     pub(super) fn begin(&mut self) {
         self.attempt_began = Instant::now();

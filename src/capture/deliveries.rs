@@ -432,7 +432,8 @@ impl DeliveryLoop<'_> {
         let silent = heard.elapsed();
         let ready = if silent > SINK_SILENT_AFTER {
             let sink = self.publisher.describe();
-            Err(format!("{sink} has acknowledged nothing for {} s", silent.as_secs()))
+            let why = self.publisher.trouble().map_or_else(String::new, |why| format!(": {why}"));
+            Err(format!("{sink} has acknowledged nothing for {} s{why}", silent.as_secs()))
         } else {
             Ok(())
         };

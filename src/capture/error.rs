@@ -96,6 +96,11 @@ impl CaptureError {
         }
     }
 
+    /// Whether the destination was not reached, for a reason that may pass once it was.
+    pub fn is_connection_lost(&self) -> bool {
+        matches!(self, CaptureError::Publish(PublishError::Connection { .. }))
+    }
+
     /// What is to be done.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -141,8 +146,10 @@ fn publish_disposition(error: &PublishError) -> Disposition {
         | PublishError::Stopped => Disposition::Restart,
         PublishError::Internal { .. } => Disposition::Bug,
         PublishError::Unauthorized { .. } | PublishError::Refused { .. } => halt(Blame::Permission),
+        PublishError::Connection { credentials: true, .. } => halt(Blame::Permission),
         PublishError::InUse { .. } => halt(Blame::Unavailable),
         PublishError::TooLarge { .. }
+        | PublishError::Connection { .. }
         | PublishError::Configuration { .. }
         | PublishError::Output { .. } => halt(Blame::Configuration),
     }

@@ -32,8 +32,10 @@ use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::Metrics;
 
-/// How long one attempt to reach Kafka may take.
+/// How long one attempt to reach Kafka may take; `startup.timeout.ms` may bound it, but a broker
+/// has to have time to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
+const KAFKA_TIMEOUT_LEAST: Duration = Duration::from_secs(1);
 
 /// The destination and what is known of deliveries.
 pub(super) struct Pipeline {
@@ -152,7 +154,7 @@ fn reach(
                 kafka.clone(),
                 runtime.clone(),
                 metrics.clone(),
-                KAFKA_TIMEOUT,
+                KAFKA_TIMEOUT.min(settings.times.startup.max(KAFKA_TIMEOUT_LEAST)),
             )?);
             let store = TopicStore::new(
                 kafka.kafka.clone(),

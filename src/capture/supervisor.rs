@@ -163,7 +163,10 @@ impl Supervisor<'_> {
                 continue;
             }
             let error = self.undecodable.judge(error, pipeline.as_ref());
-            let disposition = error.disposition();
+            let mut disposition = error.disposition();
+            if self.connected && error.is_connection_lost() {
+                disposition = Disposition::Restart;
+            }
             match &disposition {
                 Disposition::Reconnect => self.wait_before_retry(error)?,
                 Disposition::Restart => {

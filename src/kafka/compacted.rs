@@ -74,8 +74,9 @@ impl CompactedTopic {
     fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
         let mut config = client_config(&self.settings, "cdc-agent");
         config
-            // Kafka wants a group from every consumer; nothing is committed to it.
-            .set("group.id", "cdc-agent-reader")
+            // The client wants a group from every consumer; it is never joined, and nothing is
+            // committed to it, so that no right to it is needed.
+            .set("group.id", &self.topic)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             // The end of a topic is told by a fetch that finds nothing, and must not wait for more.
@@ -130,6 +131,7 @@ impl CompactedTopic {
             match consumer.poll(Duration::from_millis(200)) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) if is_about_the_group(&error) => {}
                 Some(Err(error)) => return Err(error),
                 Some(Ok(message)) => {
                     heard = Instant::now();
@@ -156,6 +158,11 @@ fn take_in(found: &mut BTreeMap<Vec<u8>, Vec<u8>>, record: Last) {
         Some(value) => found.insert(record.key, value),
         None => found.remove(&record.key),
     };
+}
+
+/// The client asks who coordinates its group, although nobody joins it.
+fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// Whether the broker lists a topic.

@@ -2,11 +2,15 @@
 
 mod compacted;
 mod log_ids;
+mod outage;
+mod reach;
 
 pub use compacted::CompactedTopic;
 pub use compacted::topic_exists;
 pub use log_ids::leader_epoch;
 pub use log_ids::log_ids;
+pub use outage::Outage;
+pub use reach::reach;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -44,6 +48,22 @@ pub enum KafkaFailure {
         /// What the broker said.
         reason: String,
     },
+    /// No broker lets us in: a password or a certificate is wrong.
+    NotLetIn {
+        /// Which brokers.
+        brokers: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// What we are told of the brokers does not fit them: a name, TLS, a protocol.
+    Unusable {
+        /// Which brokers.
+        brokers: String,
+        /// What the client said.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// Nobody answers, or something else that may pass.
     Unreachable {
         /// Which brokers.
@@ -58,10 +78,11 @@ impl KafkaFailure {
     pub fn new(settings: &KafkaSettings, during: &str, error: &KafkaError) -> Self {
         let brokers = settings.brokers.clone();
         match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                KafkaFailure::NotLetIn { brokers, reason: format!("{during}: {error}") }
+            }
             Some(
-                RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                RDKafkaErrorCode::ClusterAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::TopicAuthorizationFailed,
             ) => {

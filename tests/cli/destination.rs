@@ -1,7 +1,11 @@
 //! Kafka, files and ports.
 
+use std::path::Path;
+use std::time::Duration;
+
 use cdc_testkit::servers::kafka::Kafka;
 use cdc_testkit::servers::kafka::KafkaOptions;
+use cdc_testkit::servers::kafka::Secure;
 
 use super::*;
 
@@ -29,8 +33,8 @@ fn kafka_does_not_answer() {
     to_kafka(&format!("127.0.0.1:{port}"), "s", &database).run().says(
         69,
         &[(&port, "PORT")],
-        "cannot reach Kafka at 127.0.0.1:PORT: no broker answers while asking for metadata\n  check \
-         that it runs and can be reached (--brokers, and the broker's advertised.listeners); tried \
+        "cannot reach Kafka at 127.0.0.1:PORT: Connect to ipv4#127.0.0.1:PORT failed: Connection \
+         refused\n  check that it runs and can be reached (--brokers, and the broker's advertised.listeners); tried \
          for N s (startup.timeout.ms)",
     );
     assert_eq!(server.postgres.query_one(&database, GUESTS), before);
@@ -99,9 +103,10 @@ fn kafka_forbids_what_is_needed() {
     let database = server.database("forbidden");
     let kafka = Kafka::with(KafkaOptions::default().authorizer());
     let brokers = kafka.bootstrap();
-    let hint = "grant our principal Create, Describe, DescribeConfigs, Read and Write on its topics \
-        (kafka-acls.sh), or give the credentials that the broker asks for (kafka.security.protocol, \
-        kafka.sasl.*)";
+    let hint = "run, with our principal and topic.prefix: kafka-acls.sh --add --allow-principal \
+        User:NAME --operation Create --operation Describe --operation DescribeConfigs --operation \
+        Read --operation Write --topic PREFIX. --resource-pattern-type prefixed; these are all \
+        rights that are needed";
     let refuses = |slot: &str, message: &str| {
         let before = server.postgres.query_one(&database, GUESTS);
         let agent = to_kafka(&brokers, slot, &database);
@@ -124,6 +129,128 @@ fn kafka_forbids_what_is_needed() {
     kafka.forbid("Create", Some("closed."));
     kafka.forbid("Create", None);
     refuses("closed", &format!("Kafka refused while creating topic closed.__state: {code}"));
+}
+
+/// Arguments of `kafka-acls.sh` in a block of the manual below a heading, with its words replaced.
+fn acls_of_the_manual(heading: &str, words: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let manual = std::fs::read_to_string("docs/operations.md").expect("the manual is there");
+    let section = manual.split(&format!("### {heading}\n")).nth(1).expect("the heading is there");
+    let block = section.split("```").nth(1).expect("a block of commands").replace("\\\n", " ");
+    let arguments = |line: &str| {
+        let (_, rest) = line.split_once(" --add ")?;
+        let mut text = rest.to_owned();
+        for (word, value) in words {
+            text = text.replace(word, value);
+        }
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    };
+    block.lines().filter_map(arguments).collect()
+}
+
+/// What is set to get in as `etl`, whose rights are looked at.
+fn as_etl(secure: &Secure) -> Vec<(&'static str, String)> {
+    let path = |path: &Path| path.display().to_string();
+    vec![
+        ("kafka.security.protocol", "SASL_SSL".to_owned()),
+        ("kafka.sasl.mechanism", "PLAIN".to_owned()),
+        ("kafka.sasl.username", secure.login.0.to_owned()),
+        ("kafka.sasl.password", secure.login.1.to_owned()),
+        ("kafka.ssl.ca.location", path(&secure.ca)),
+        ("kafka.ssl.certificate.location", path(&secure.client)),
+        ("kafka.ssl.key.location", path(&secure.client)),
+    ]
+}
+
+/// A broker that asks for everything: why it cannot be used is said at once, and the rights that the
+/// manual lists are all that are needed.
+#[allow(clippy::too_many_lines, reason = "one broker and its cases, from top to bottom")]
+#[test]
+fn kafka_that_does_not_let_us_in_says_why() {
+    let server = server();
+    let database = server.database("acls");
+    let options = KafkaOptions::default().secure().authorizer();
+    let options = options.property("allow.everyone.if.no.acl.found", "false");
+    let kafka = Kafka::with(options.property("super.users", "User:ANONYMOUS"));
+    let secure = kafka.secure();
+    let stranger = secure.ca.with_file_name("wrong-ca.crt").display().to_string();
+    let warehouse = server.database("acls_warehouse");
+    let sink = |brokers: &str, settings: &[(&str, String)]| {
+        let folder = process::scratch_dir("sink");
+        let mut command = process::command(env!("CARGO_BIN_EXE_cdc-sink"));
+        command.args(["--once", "--http", "none", "--group", "warehouse", "--brokers", brokers]);
+        command.args(["--topics", "acls\\.public\\..*"]);
+        command.args(["--to", &server.dsn("postgres", &warehouse)]).current_dir(folder.path());
+        for (name, value) in settings {
+            command.args(["--set", &format!("{name}={value}")]);
+        }
+        let mut daemon = process::Daemon::spawn("sink", command, folder.path());
+        (daemon.wait_exit(Duration::from_secs(60)).code(), daemon.log())
+    };
+    let agent = |brokers: &str, settings: &[(&str, String)]| {
+        let agent = to_kafka(brokers, "acls", &database).set("startup.timeout.ms", "30000");
+        settings.iter().fold(agent, |agent, (name, value)| agent.set(name, value))
+    };
+    let postgres = format!("127.0.0.1:{}", server.port());
+    let broker = secure.bootstrap.as_str();
+    for (brokers, changed, code, parts) in [
+        (broker, ("kafka.sasl.password", "wrong"), 77, ["Authentication failed", "kafka.sasl.*"]),
+        (
+            broker,
+            ("kafka.ssl.ca.location", &*stranger),
+            78,
+            ["certificate verify failed", "ssl.ca"],
+        ),
+        (
+            broker,
+            ("kafka.security.protocol", "SASL_PLAINTEXT"),
+            78,
+            ["security.protocol", "listener of Kafka"],
+        ),
+        (
+            &*postgres,
+            ("kafka.security.protocol", "PLAINTEXT"),
+            78,
+            ["something else than Kafka", "--brokers"],
+        ),
+        (
+            "no..host:9092",
+            ("kafka.security.protocol", "PLAINTEXT"),
+            78,
+            ["resolve", "advertised.listeners"],
+        ),
+    ] {
+        let mut settings = as_etl(secure);
+        settings.retain(|(name, _)| *name != changed.0);
+        settings.push((changed.0, changed.1.to_owned()));
+        let began = std::time::Instant::now();
+        agent(brokers, &settings).run().expect(code, &parts);
+        let (ended, log) = sink(brokers, &settings);
+        assert_eq!(ended, Some(code), "{changed:?}: {log}");
+        for part in parts {
+            assert!(log.contains(part), "{changed:?}, {part:?}: {log}");
+        }
+        assert!(log.lines().count() < 8, "{log}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(25), "both together took {took:?}");
+    }
+    let words = [("User:cdc-agent", "User:etl"), ("User:cdc-sink", "User:etl"), ("shop.", "acls.")];
+    let grant = |heading: &str| {
+        for arguments in acls_of_the_manual(heading, &words) {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            kafka.acls(&arguments);
+        }
+    };
+    let refused = ["Kafka refused while creating topic acls.__state", "kafka-acls.sh --add"];
+    agent(broker, &as_etl(secure)).run().expect(77, &refused);
+    grant("The agent's rights in Kafka");
+    let mut running = agent(broker, &as_etl(secure)).start();
+    running.wait_streaming();
+    let log = running.terminate().expect(0, &[]).stderr;
+    assert!(!log.contains("trying again"), "{log}");
+    assert_eq!(log.matches("destination reached").count(), 1, "{log}");
+    grant("The sink's rights in Kafka");
+    let (ended, log) = sink(broker, &as_etl(secure));
+    assert_eq!(ended, Some(0), "{log}");
 }
 
 #[test]

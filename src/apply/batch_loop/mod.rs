@@ -500,7 +500,8 @@ pub fn reckon(
         metrics.set_kafka_up(false);
         metrics.lag.set_unknown();
         metrics.lag_records.reset();
-        let reason = format!("no Kafka broker has answered for {} s", silence.as_secs());
+        let why = consumer.trouble().map_or_else(String::new, |why| format!(": {why}"));
+        let reason = format!("no Kafka broker has answered for {} s{why}", silence.as_secs());
         around.health.set_ready("kafka", Err(reason));
         return;
     }

@@ -18,6 +18,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::apply::consumer::lock;
+use crate::kafka::Outage;
+
+/// A broker that was heard so short a time ago answers.
+const ANSWERS_NOW: Duration = Duration::from_secs(1);
 
 /// A change of the group that waits to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// Ends of partitions, as the client last heard of them.
     ends: Mutex<HashMap<(String, i32), Heard>>,
+    /// What is said of brokers that do not answer.
+    pub(super) outage: Outage,
     /// When a broker answered the last time.
     answered: Mutex<Option<Instant>>,
 }
@@ -70,6 +76,9 @@ impl Context {
     }
 
     fn note_answer_before(&self, idle: Duration) {
+        if idle < ANSWERS_NOW {
+            self.outage.end();
+        }
         let Some(at) = Instant::now().checked_sub(idle) else { return };
         let mut answered = lock(&self.answered);
         *answered = (*answered).max(Some(at));
@@ -117,7 +126,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka: trying again");
+        tracing::debug!(%error, reason, "Kafka client");
+        self.outage.note(reason);
     }
 }
 

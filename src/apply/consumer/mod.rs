@@ -42,6 +42,7 @@ use crate::kafka::KafkaSettings;
 use crate::kafka::client_config;
 use crate::kafka::leader_epoch;
 use crate::kafka::log_ids;
+use crate::kafka::reach;
 use crate::kafka::refusal;
 
 /// How long a request may take.
@@ -121,8 +122,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// A property is refused, or no broker answers.
-    pub fn open(settings: ConsumerSettings) -> Result<Self, ApplyError> {
+    /// A property is refused, or no broker answers within `timeout`.
+    pub fn open(settings: ConsumerSettings, timeout: Duration) -> Result<Self, ApplyError> {
         let mut config = client_config(&settings.kafka, "cdc-sink");
         config
             .set("group.id", &settings.group)
@@ -160,6 +161,7 @@ impl Consumer {
             skipped: HashSet::new(),
             applied: HashMap::new(),
         };
+        reach(&consumer.settings.kafka, "cdc-sink", timeout.min(REQUEST_TIMEOUT))?;
         consumer.look_for_topics(REQUEST_TIMEOUT)?;
         Ok(consumer)
     }
@@ -167,6 +169,11 @@ impl Consumer {
     /// Partitions that the group has given us.
     pub fn held(&self) -> &[Partition] {
         &self.held
+    }
+
+    /// What the client says of brokers that do not answer.
+    pub fn trouble(&self) -> Option<String> {
+        self.client.context().outage.reason()
     }
 
     /// How long no broker has answered, if that is so long that they are taken to be away.
@@ -287,7 +294,8 @@ impl Consumer {
         let failed = |error: KafkaError| self.failed("looking for a last record", &error);
         let mut config = client_config(&self.settings.kafka, "cdc-sink");
         config
-            .set("group.id", "cdc-sink-probe")
+            // It is not joined: the right to our own is there.
+            .set("group.id", &self.settings.group)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
@@ -444,12 +452,15 @@ impl Consumer {
                     RDKafkaErrorCode::BrokerTransportFailure
                     | RDKafkaErrorCode::AllBrokersDown
                     | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::SSL
+                    | RDKafkaErrorCode::Authentication
+                    | RDKafkaErrorCode::SaslAuthenticationFailed
                     | RDKafkaErrorCode::OperationTimedOut
                     | RDKafkaErrorCode::UnknownTopicOrPartition
                     | RDKafkaErrorCode::PollExceeded
                     | RDKafkaErrorCode::MessageTimedOut,
                 ) => {
-                    tracing::warn!(%error, "Kafka: trying again");
+                    tracing::debug!(%error, "Kafka client");
                     Ok(Polled::Nothing)
                 }
                 _ => Err(self.failed("consuming", &error)),
@@ -496,8 +507,25 @@ impl From<KafkaFailure> for ApplyError {
         match failure {
             KafkaFailure::Unauthorized { during, reason } => ApplyError::Permission {
                 message: format!("Kafka refuses us while {during}: {reason}"),
-                hint: "give the group and the topics read rights, or correct kafka.sasl.*"
+                hint:
+                    "run, with our principal, the topics' prefix and --group: kafka-acls.sh --add \
+                       --allow-principal User:NAME --operation Read --operation Describe --topic \
+                       PREFIX. --resource-pattern-type prefixed; and kafka-acls.sh --add \
+                       --allow-principal User:NAME --operation Read --group GROUP; these are all \
+                       rights that are needed"
+                        .to_owned(),
+            },
+            KafkaFailure::NotLetIn { brokers, reason } => ApplyError::Connection {
+                message: format!("Kafka at {brokers} does not let us in: {reason}"),
+                hint: "give the credentials that the broker asks for (kafka.security.protocol, \
+                       kafka.sasl.*, kafka.ssl.*)"
                     .to_owned(),
+                credentials: true,
+            },
+            KafkaFailure::Unusable { brokers, reason, hint } => ApplyError::Connection {
+                message: format!("Kafka at {brokers} cannot be used: {reason}"),
+                hint,
+                credentials: false,
             },
             KafkaFailure::Unreachable { brokers, reason } => ApplyError::Unreachable {
                 message: format!("Kafka at {brokers} cannot be used: {reason}"),

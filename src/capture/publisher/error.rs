@@ -29,6 +29,18 @@ pub enum PublishError {
         /// What the broker said.
         reason: String,
     },
+    /// No broker lets us in, or what we are told of the brokers does not fit them: a person has to
+    /// help, but after it has worked it may pass.
+    Connection {
+        /// Which brokers.
+        brokers: String,
+        /// What the client said.
+        reason: String,
+        /// What to do.
+        hint: String,
+        /// A password or a certificate is wrong, and not a name or a protocol.
+        credentials: bool,
+    },
     /// A record is larger than the destination takes: only a person can help.
     TooLarge {
         /// Topic.
@@ -80,23 +92,28 @@ pub enum PublishError {
     },
 }
 
+/// What to do when no broker lets us in.
+const CREDENTIALS_HINT: &str = "give the credentials that the broker asks for \
+    (kafka.security.protocol, kafka.sasl.*, kafka.ssl.*)";
+
 impl PublishError {
     /// What to do about it, where a person can do something.
     pub fn hint(&self) -> Option<String> {
         match self {
             PublishError::Unauthorized { .. } => Some(
-                "grant our principal Create, Describe, DescribeConfigs, Read and Write on its \
-                 topics (kafka-acls.sh), or give the credentials that the broker asks for \
-                 (kafka.security.protocol, kafka.sasl.*)"
+                "run, with our principal and topic.prefix: kafka-acls.sh --add --allow-principal \
+                 User:NAME --operation Create --operation Describe --operation DescribeConfigs \
+                 --operation Read --operation Write --topic PREFIX. --resource-pattern-type \
+                 prefixed; these are all rights that are needed"
                     .to_owned(),
             ),
             PublishError::TooLarge { bytes, .. } => Some(format!(
                 "raise producer.max.request.size here and max.message.bytes of the topic above \
                  {bytes}, then start again: nothing is lost"
             )),
-            PublishError::Configuration { hint, .. } | PublishError::Refused { hint, .. } => {
-                Some(hint.clone())
-            }
+            PublishError::Configuration { hint, .. }
+            | PublishError::Refused { hint, .. }
+            | PublishError::Connection { hint, .. } => Some(hint.clone()),
             PublishError::Output { .. } => {
                 Some("mend what the system names, then start again: nothing is lost".to_owned())
             }
@@ -119,7 +136,8 @@ impl PublishError {
 impl fmt::Display for PublishError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PublishError::Unreachable { brokers, reason } => {
+            PublishError::Unreachable { brokers, reason }
+            | PublishError::Connection { brokers, reason, .. } => {
                 write!(formatter, "cannot reach Kafka at {brokers}: {reason}")
             }
             PublishError::Broken { during, reason } => {
@@ -158,6 +176,15 @@ impl From<KafkaFailure> for PublishError {
             }
             KafkaFailure::Unreachable { brokers, reason } => {
                 PublishError::Unreachable { brokers, reason }
+            }
+            KafkaFailure::NotLetIn { brokers, reason } => PublishError::Connection {
+                brokers,
+                reason,
+                hint: CREDENTIALS_HINT.to_owned(),
+                credentials: true,
+            },
+            KafkaFailure::Unusable { brokers, reason, hint } => {
+                PublishError::Connection { brokers, reason, hint, credentials: false }
             }
         }
     }

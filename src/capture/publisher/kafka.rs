@@ -34,19 +34,22 @@ use crate::capture::publisher::Route;
 use crate::capture::publisher::RouteId;
 use crate::capture::publisher::Routes;
 use crate::capture::publisher::TopicSpec;
+use crate::capture::publisher::failures::is_without_leader;
+use crate::capture::publisher::failures::not_created;
+use crate::capture::publisher::failures::sorted;
+use crate::capture::publisher::failures::undeliverable;
 use crate::capture::publisher::librdkafka::Event;
 use crate::capture::publisher::librdkafka::HEADERS_MAX;
 use crate::capture::publisher::librdkafka::Outgoing;
 use crate::capture::publisher::librdkafka::Producer;
 use crate::capture::publisher::librdkafka::Refused;
 use crate::capture::publisher::librdkafka::Topic;
-use crate::capture::publisher::librdkafka::code;
 use crate::capture::publisher::own_topics;
 use crate::capture::publisher::settings::PublisherSettings;
 use crate::capture::publisher::settings::QueueBounds;
 use crate::kafka;
-use crate::kafka::KafkaFailure;
 use crate::kafka::KafkaSettings;
+use crate::kafka::Outage;
 use crate::kafka::log_ids;
 use crate::kafka::refusal;
 use crate::position::LITERAL_HEADER;
@@ -84,6 +87,7 @@ pub struct KafkaPublisher {
     /// The first failure; after it nothing is sent.
     failure: Mutex<Option<PublishError>>,
     metrics: Metrics,
+    outage: Outage,
 }
 
 struct KafkaRoute {
@@ -142,10 +146,7 @@ impl KafkaPublisher {
         };
         let admin: AdminClient<DefaultClientContext> =
             client_config(&settings.kafka).create().map_err(|error| refused(refusal(&error)))?;
-        admin
-            .inner()
-            .fetch_metadata(Some(METADATA_PROBE_TOPIC), timeout)
-            .map_err(|error| sorted(&settings.kafka, "asking for metadata", &error))?;
+        kafka::reach(&settings.kafka, CLIENT_ID, timeout)?;
         let (properties, bounds) = settings.properties();
         let producer = Producer::new(&properties).map_err(refused)?;
         metrics.show_delivery_seconds();
@@ -162,6 +163,7 @@ impl KafkaPublisher {
             room: (Mutex::new(()), Condvar::new()),
             failure: Mutex::new(None),
             metrics,
+            outage: Outage::default(),
         })
     }
 
@@ -330,6 +332,28 @@ impl KafkaPublisher {
             }
             known.insert(topic.name.clone());
         }
+        drop(known);
+        topics.iter().try_for_each(|topic| self.wait_for_leaders(&topic.name))
+    }
+
+    /// A topic that has just been created is not known by every broker yet, and its partitions may
+    /// have no leader; one that is not ready in time says so when it is used.
+    fn wait_for_leaders(&self, topic: &str) -> Result<(), PublishError> {
+        let failed = |error: KafkaError| sorted(&self.settings.kafka, "asking for leaders", &error);
+        let begun = Instant::now();
+        while begun.elapsed() < ADMIN_TIMEOUT {
+            let client = self.admin.inner();
+            let metadata = client.fetch_metadata(Some(topic), ADMIN_TIMEOUT).map_err(failed)?;
+            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let first = partitions.next();
+            let has_leader = |leader: i32| leader >= 0;
+            if first.is_some_and(|first| has_leader(first.leader()))
+                && partitions.all(|partition| has_leader(partition.leader()))
+            {
+                break;
+            }
+            std::thread::sleep(ROOM_TIMEOUT);
+        }
         Ok(())
     }
 }
@@ -345,8 +369,8 @@ fn weight(record: &Record) -> usize {
 /// librdkafka's word for: let the partitioner choose.
 const BY_KEY: i32 = -1;
 
-/// A topic that is asked for to see whether a broker answers; it need not exist.
-const METADATA_PROBE_TOPIC: &str = "__consumer_offsets";
+/// Our name in the broker's logs and quotas.
+const CLIENT_ID: &str = "cdc-agent";
 
 /// Headers that stand first have fixed names.
 fn key_header(name: &str) -> &'static CStr {
@@ -418,13 +442,15 @@ impl Publisher for KafkaPublisher {
             Event::Undelivered { code, reason, topic, bytes } => {
                 self.fail(undeliverable(code, reason, &topic, "", bytes));
             }
-            Event::Trouble { code, reason, fatal } => self.trouble(code, reason, fatal),
+            Event::Trouble { code, reason, fatal } => self.note_trouble(code, reason, fatal),
             Event::Log { level, text } => match level {
-                ..=3 => tracing::warn!(text, "librdkafka"),
+                // What hinders it comes as trouble, too.
+                ..=2 => tracing::warn!(text, "librdkafka"),
                 _ => tracing::debug!(text, "librdkafka"),
             },
         });
         if let Some(latency) = slowest {
+            self.outage.end();
             self.metrics.delivery_seconds.observe(latency.as_secs_f64());
             self.in_flight_bytes.fetch_sub(freed, Ordering::Relaxed);
             self.in_flight_records.fetch_sub(delivered, Ordering::Relaxed);
@@ -472,6 +498,10 @@ impl Publisher for KafkaPublisher {
         Ok(ids.remove(topic).unwrap_or_default())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.outage.reason()
+    }
+
     fn describe(&self) -> String {
         format!("Kafka at {}", self.settings.kafka.brokers)
     }
@@ -479,94 +509,21 @@ impl Publisher for KafkaPublisher {
 
 impl KafkaPublisher {
     /// A problem of the producer as a whole: most pass, and librdkafka goes on trying.
-    fn trouble(&self, code: i32, reason: &str, fatal: bool) {
+    fn note_trouble(&self, code: i32, reason: &str, fatal: bool) {
         self.metrics.errors.with_label_values(&["kafka"]).inc();
-        let unauthorized = matches!(
-            code,
-            code::AUTHENTICATION | code::SASL_AUTHENTICATION | code::CLUSTER_AUTHORIZATION
-        );
-        if unauthorized {
-            self.fail(PublishError::Unauthorized {
-                during: "connecting".to_owned(),
-                reason: reason.to_owned(),
-            });
-        } else if fatal {
+        if fatal {
             self.fail(PublishError::Broken {
                 during: "producing".to_owned(),
                 reason: reason.to_owned(),
             });
         } else {
-            tracing::warn!(reason, "Kafka has a problem; trying again");
+            tracing::debug!(code, reason, "Kafka client");
+            self.outage.note(reason);
         }
     }
-}
-
-fn undeliverable(
-    code: i32,
-    reason: String,
-    topic: &str,
-    position: &str,
-    bytes: usize,
-) -> PublishError {
-    let during = format!("producing to topic {topic}");
-    match code {
-        code::MESSAGE_SIZE => PublishError::TooLarge {
-            topic: topic.to_owned(),
-            position: position.to_owned(),
-            bytes,
-            reason,
-        },
-        code::TOPIC_AUTHORIZATION | code::CLUSTER_AUTHORIZATION => {
-            PublishError::Unauthorized { during, reason }
-        }
-        code::INVALID_RECORD => PublishError::Configuration {
-            message: format!("topic {topic} refuses a record: {reason}"),
-            hint: "a compacted topic takes no records without a key: give it \
-                   cleanup.policy=delete or the table a key (message.key.columns)"
-                .to_owned(),
-        },
-        _ => PublishError::Broken { during, reason },
-    }
-}
-
-fn not_created(topic: &str, code: RDKafkaErrorCode) -> PublishError {
-    let during = format!("creating topic {topic}");
-    match code {
-        RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            PublishError::Unauthorized { during, reason: code.to_string() }
-        }
-        RDKafkaErrorCode::InvalidReplicationFactor
-        | RDKafkaErrorCode::InvalidPartitions
-        | RDKafkaErrorCode::InvalidConfig
-        | RDKafkaErrorCode::PolicyViolation
-        | RDKafkaErrorCode::InvalidTopic => PublishError::Configuration {
-            message: format!("Kafka refused while {during}: {code}"),
-            hint: "correct topic.creation.* or create the topic yourself".to_owned(),
-        },
-        _ => PublishError::Broken { during, reason: code.to_string() },
-    }
-}
-
-/// Whether a partition has no leader, or another one than we were told: both pass.
-fn is_without_leader(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::NotLeaderForPartition
-                | RDKafkaErrorCode::LeaderNotAvailable
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-        )
-    )
-}
-
-/// What an error of the client means.
-pub(super) fn sorted(settings: &KafkaSettings, during: &str, error: &KafkaError) -> PublishError {
-    KafkaFailure::new(settings, during, error).into()
 }
 
 /// A client of the safe crate, for requests.
 fn client_config(settings: &KafkaSettings) -> ClientConfig {
-    kafka::client_config(settings, "cdc-agent")
+    kafka::client_config(settings, CLIENT_ID)
 }

@@ -125,10 +125,6 @@ pub(super) mod code {
         E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as i32;
     pub(in crate::capture::publisher) const CLUSTER_AUTHORIZATION: i32 =
         E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32;
-    pub(in crate::capture::publisher) const AUTHENTICATION: i32 =
-        E::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
-    pub(in crate::capture::publisher) const SASL_AUTHENTICATION: i32 =
-        E::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED as i32;
     pub(in crate::capture::publisher) const INVALID_RECORD: i32 =
         E::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32;
 }

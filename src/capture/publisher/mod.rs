@@ -8,6 +8,7 @@
 //! for good ends the publisher, and everything unacknowledged is read again.
 
 mod error;
+mod failures;
 mod kafka;
 mod librdkafka;
 mod lines;
@@ -106,6 +107,11 @@ pub trait Publisher: Send + Sync {
     /// The destination cannot be asked.
     fn log_id(&self, _topic: &str) -> Result<String, PublishError> {
         Ok(String::new())
+    }
+
+    /// Why the destination does not answer, if it has said so.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     /// The destination, for people.

@@ -7,9 +7,9 @@ use rdkafka::error::KafkaError;
 
 use crate::capture::publisher::PublishError;
 use crate::capture::publisher::TopicSpec;
+use crate::capture::publisher::failures::sorted;
 use crate::capture::publisher::kafka::ADMIN_TIMEOUT;
 use crate::capture::publisher::kafka::KafkaPublisher;
-use crate::capture::publisher::kafka::sorted;
 
 /// What a compacted topic of ours is created with. Positions are stored up to ten times a second
 /// under one key: only segments that are closed are compacted, and the topic is read at a start.

@@ -130,26 +130,34 @@ impl Kafka {
     /// If the broker refuses it.
     #[track_caller]
     pub fn forbid(&self, operation: &str, topics: Option<&str>) {
-        let jars = crate::servers::servers_dir().join("kafka");
         for (principal, operation) in
             [("--allow-principal", "All"), ("--deny-principal", operation)]
         {
-            let mut command = crate::servers::java(64, &jars, self.dir.path());
-            command.args(["org.apache.kafka.tools.AclCommand", "--add", "--force"]);
-            command.args(["--bootstrap-server", &self.bootstrap()]);
-            command.args([principal, "User:*", "--operation", operation]);
+            let mut arguments = vec![principal, "User:*", "--operation", operation];
             match topics {
                 Some(start) => {
-                    command.args(["--topic", start, "--resource-pattern-type", "prefixed"]);
+                    arguments.extend(["--topic", start, "--resource-pattern-type", "prefixed"]);
                 }
-                None => {
-                    command.arg("--cluster");
-                }
+                None => arguments.push("--cluster"),
             }
-            let output = command.output().expect("java can be started");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "kafka-acls: {said}");
+            self.acls(&arguments);
         }
+    }
+
+    /// `kafka-acls.sh --add` with these arguments.
+    ///
+    /// # Panics
+    ///
+    /// If the broker refuses it.
+    #[track_caller]
+    pub fn acls(&self, arguments: &[&str]) {
+        let jars = crate::servers::servers_dir().join("kafka");
+        let mut command = crate::servers::java(64, &jars, self.dir.path());
+        command.args(["org.apache.kafka.tools.AclCommand", "--add", "--force"]);
+        command.args(["--bootstrap-server", &self.bootstrap()]).args(arguments);
+        let output = command.output().expect("java can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kafka-acls: {said}");
     }
 
     pub(super) fn answers(&self) -> bool {
