@@ -31,6 +31,8 @@ mod logs;
 mod groups;
 #[path = "sink_made/stock.rs"]
 mod stock;
+#[path = "sink_made/times.rs"]
+mod times;
 #[path = "sink_made/watermarks.rs"]
 mod watermarks;
 

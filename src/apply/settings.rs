@@ -86,6 +86,8 @@ pub struct ApplySettings {
     /// How long the create half of a key change waits for a delete half that is in no partition's
     /// log, before what it lacks is taken for lost.
     pub key_change_wait: Duration,
+    /// New tables carry the commit time of each row's last change.
+    pub commit_times: bool,
     /// Rules that are turned off.
     pub broken: BrokenApply,
 }
@@ -100,6 +102,7 @@ impl Default for ApplySettings {
             batch_bytes: 16 << 20,
             batch_time: Duration::from_millis(500),
             key_change_wait: Duration::from_secs(30),
+            commit_times: true,
             broken: BrokenApply::default(),
         }
     }

@@ -160,6 +160,7 @@ pub fn apply_settings(raw: &RawConfig, group: String) -> ApplySettings {
         batch_records: count("batch.records"),
         batch_bytes: count("batch.bytes"),
         batch_time: Duration::from_millis(raw.number("batch.time.ms")),
+        commit_times: raw.flag("commit.time.column"),
         ..ApplySettings::default()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cdc_agent::apply::merge::Cell;
 use cdc_agent::apply::merge::ColumnType;
+use cdc_agent::apply::merge::CommitTimes;
 use cdc_agent::apply::merge::CountPlan;
 use cdc_agent::apply::merge::Plan;
 use cdc_agent::apply::merge::RowPlan;
@@ -122,6 +123,7 @@ pub(crate) fn target(id: i64, columns: &[(&str, ColumnType)], key: &[usize]) -> 
         version_at: None,
         keyed_at: None,
         snapshots: Vec::new(),
+        commit_times: false,
         topics: Vec::new(),
     }
 }
@@ -151,6 +153,7 @@ impl Batch {
             floor: None,
             rows: Vec::new(),
             counts: Vec::new(),
+            times: CommitTimes::default(),
         });
         self
     }

@@ -189,6 +189,11 @@ impl Applier {
         force: bool,
     ) -> Result<Pushed, TableProblem> {
         let operation = event.envelope.operation;
+        if target.commit_times
+            && let Some(millis) = event.envelope.source.ts_ms
+        {
+            self.batch.note_time(target, event.position, millis);
+        }
         if operation == Operation::Truncate {
             let position = event.position;
             let target = self.change_target(event.table, |known| {

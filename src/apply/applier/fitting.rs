@@ -114,7 +114,8 @@ impl Applier {
         let table = begun.target.table.clone();
         self.before.insert(table.clone(), None);
         self.forget_marks(&table);
-        let target = Arc::new(begun.target.clone());
+        let commit_times = self.settings.commit_times;
+        let target = Arc::new(Target { commit_times, ..begun.target.clone() });
         self.batch.set_target(&target, begun.changes);
         self.tables.insert(table, Known { target, epoch: 0, floor: None });
     }

@@ -552,6 +552,7 @@ fn empty_target(table: &TableName) -> Target {
         version_at: None,
         keyed_at: None,
         snapshots: Vec::new(),
+        commit_times: false,
         topics: Vec::new(),
     }
 }

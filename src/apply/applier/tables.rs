@@ -330,6 +330,7 @@ fn adopt(
         version_at: None,
         keyed_at: None,
         snapshots: Vec::new(),
+        commit_times: false,
         topics: Vec::new(),
     };
     let places = match version {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::apply::merge::cell::Cell;
 use crate::apply::merge::cell::Texts;
 use crate::apply::merge::cell::fill_missing;
+use crate::apply::merge::plan::CommitTimes;
 use crate::apply::merge::plan::CountPlan;
 use crate::apply::merge::plan::RowPlan;
 use crate::apply::merge::plan::TableChange;
@@ -99,6 +100,7 @@ struct TableBatch {
     floor: Option<Position>,
     rows: HashMap<Box<[u8]>, Change>,
     counts: HashMap<Box<[u8]>, Counted>,
+    times: CommitTimes,
 }
 
 /// How equal rows of a table without key come and go. Each keeps its position: a TRUNCATE that
@@ -199,6 +201,7 @@ impl Batch {
             floor: None,
             rows: HashMap::new(),
             counts: HashMap::new(),
+            times: CommitTimes::default(),
         })
     }
 
@@ -208,6 +211,11 @@ impl Batch {
         table.epoch = Some(epoch);
         table.empty = true;
         table.counts.clear();
+    }
+
+    /// Notes when a change of a table was committed.
+    pub fn note_time(&mut self, target: &Arc<Target>, position: Position, millis: i64) {
+        self.table(target).times.note(position, millis);
     }
 
     /// Notes an epoch of a table without anything to be emptied.
@@ -485,6 +493,7 @@ impl TableBatch {
             floor: self.floor,
             rows: rows.into_iter().map(|(_, row)| row).collect(),
             counts,
+            times: self.times,
         }
     }
 }
@@ -558,6 +567,7 @@ mod tests {
             version_at: None,
             keyed_at: None,
             snapshots: Vec::new(),
+            commit_times: false,
             topics: Vec::new(),
         })
     }

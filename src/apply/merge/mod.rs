@@ -27,6 +27,7 @@ pub use mark::Mark;
 pub use mark::StoredMark;
 pub use mark::WatermarkPlan;
 pub use names::NameRules;
+pub use plan::CommitTimes;
 pub use plan::CountPlan;
 pub use plan::DeadLetter;
 pub use plan::KnownTable;

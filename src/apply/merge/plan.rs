@@ -1,5 +1,6 @@
 //! What one transaction of a warehouse does: the result of merging a batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +11,10 @@ use crate::apply::merge::cell::Texts;
 use crate::apply::merge::column_type::ColumnType;
 use crate::apply::merge::mark::LogPlace;
 use crate::apply::merge::mark::WatermarkPlan;
+use crate::apply::merge::temporal;
+use crate::apply::merge::value::ArrayForm;
+use crate::apply::merge::value::Spelling;
+use crate::lsn::Lsn;
 use crate::position::Position;
 use crate::table::TableName;
 
@@ -65,6 +70,9 @@ pub struct Target {
     /// Snapshots of a stock Debezium that have brought it, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<Snapshot>,
+    /// Its rows carry the commit time of their last change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commit_times: bool,
     /// Topics that bring it: a record without value does not say whose key it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
@@ -133,6 +141,7 @@ impl Target {
             version_at: None,
             keyed_at: None,
             snapshots: Vec::new(),
+            commit_times: false,
             topics: Vec::new(),
         }
     }
@@ -228,6 +237,29 @@ pub struct TablePlan {
     pub rows: Vec<RowPlan>,
     /// Of a table without key: one entry per distinct row.
     pub counts: Vec<CountPlan>,
+    /// When the transactions of its changes were committed.
+    pub times: CommitTimes,
+}
+
+/// Commit times by epoch and LSN of the commit, as texts; a snapshot's rows have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitTimes(HashMap<(u64, Lsn), String>);
+
+impl CommitTimes {
+    /// Notes the time of a change, in milliseconds since 1970.
+    pub fn note(&mut self, position: Position, millis: i64) {
+        self.0.entry((position.epoch, position.commit_lsn)).or_insert_with(|| {
+            let mut text = Vec::new();
+            let spelling = Spelling { arrays: ArrayForm::Postgres, era: " BC" };
+            temporal::timestamp(i128::from(millis) * 1000, "+00", spelling, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+    }
+
+    /// The time of a change.
+    pub fn of(&self, position: Position) -> Option<&str> {
+        self.0.get(&(position.epoch, position.commit_lsn)).map(String::as_str)
+    }
 }
 
 /// The final state of one key.

@@ -63,6 +63,7 @@ pub fn create(
         version_at: Some(position),
         keyed_at: None,
         snapshots: Vec::new(),
+        commit_times: false,
         topics: Vec::new(),
     };
     Reconciled {

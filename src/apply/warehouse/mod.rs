@@ -40,6 +40,9 @@ pub const POSITION_COLUMN: &str = "_cdc_position";
 /// Whether the row is deleted, where deleted rows stay.
 pub const DELETED_COLUMN: &str = "_cdc_deleted";
 
+/// Commit time of the last change of a row; of a snapshot's row, when it was read.
+pub const COMMITTED_COLUMN: &str = "_cdc_committed_at";
+
 /// Names of columns whose values were never received, or NULL.
 pub const INCOMPLETE_COLUMN: &str = "_cdc_incomplete";
 

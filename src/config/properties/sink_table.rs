@@ -2,6 +2,7 @@
 
 use crate::config::properties::ANY;
 use crate::config::properties::Kind;
+use crate::config::properties::Kind::Bool;
 use crate::config::properties::Kind::Bytes;
 use crate::config::properties::Kind::Choice;
 use crate::config::properties::Kind::Count;
@@ -67,6 +68,12 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 Choice(&["hard", "soft"]),
                 "hard",
                 "hard removes deleted rows; soft keeps them, marked in _cdc_deleted.",
+            ),
+            property(
+                "commit.time.column",
+                Bool,
+                "true",
+                "New tables have _cdc_committed_at, the commit time of each row's last change.",
             ),
             property("duckdb.memory.limit", Text, "1GB", "Memory that DuckDB may use."),
             property("duckdb.threads", Count(1, 1024), "2", "Threads that DuckDB may use."),

@@ -1083,6 +1083,13 @@ pub(super) const SUBJECTS: &[Subject] = &[
                 "hard removes deleted rows; soft keeps them, marked in _cdc_deleted.",
             ),
             property(
+                "commit.time.column",
+                Bool,
+                "true",
+                Ours,
+                "New tables have _cdc_committed_at, the commit time of each row's last change.",
+            ),
+            property(
                 "errors.tolerance",
                 Exact(&["none", "all"]),
                 "none",

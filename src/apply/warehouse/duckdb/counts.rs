@@ -1,5 +1,6 @@
 //! Rows of tables without key: so many equal ones come or go.
 
+use crate::apply::merge::CommitTimes;
 use crate::apply::merge::CountPlan;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::POSITION_COLUMN;
@@ -13,10 +14,11 @@ use crate::apply::warehouse::duckdb::sql::name;
 use crate::apply::warehouse::duckdb::stage::StagedRow;
 
 /// The count as [`crate::apply::warehouse::duckdb::stage`] takes it.
-pub(super) fn staged(count: &CountPlan) -> StagedRow<'_> {
+pub(super) fn staged<'a>(count: &'a CountPlan, times: &'a CommitTimes) -> StagedRow<'a> {
     StagedRow {
         position: count.position,
         number: count.count,
+        committed: times.of(count.position),
         key_only: false,
         cells: &count.cells,
     }
@@ -47,6 +49,7 @@ impl LoadingTable<'_> {
         }
         columns.push(POSITION_COLUMN.to_owned());
         values.push("s.position".to_owned());
+        self.add_committed(&mut columns, &mut values);
         if self.layout.has(DELETED_COLUMN) {
             columns.push(DELETED_COLUMN.to_owned());
             values.push("false".to_owned());

@@ -4,6 +4,7 @@
 //! hold; so it is asked for and not derived.
 
 use crate::apply::merge::Target;
+use crate::apply::warehouse::COMMITTED_COLUMN;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::ForeignTable;
 use crate::apply::warehouse::INCOMPLETE_COLUMN;
@@ -17,7 +18,7 @@ use crate::apply::warehouse::duckdb::stored_type::StoredType;
 use crate::table::TableName;
 
 /// Columns of ours.
-const TECHNICAL: [&str; 3] = [POSITION_COLUMN, DELETED_COLUMN, INCOMPLETE_COLUMN];
+const TECHNICAL: [&str; 4] = [POSITION_COLUMN, DELETED_COLUMN, INCOMPLETE_COLUMN, COMMITTED_COLUMN];
 
 /// Columns of a table, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,6 +131,7 @@ mod tests {
     use super::*;
     use crate::apply::merge::Cell;
     use crate::apply::merge::ColumnType;
+    use crate::apply::merge::CommitTimes;
     use crate::apply::merge::Plan;
     use crate::apply::merge::RowPlan;
     use crate::apply::merge::TableChange;
@@ -163,6 +165,7 @@ mod tests {
             version_at: None,
             keyed_at: None,
             snapshots: Vec::new(),
+            commit_times: false,
             topics: Vec::new(),
         }
     }
@@ -186,6 +189,7 @@ mod tests {
                 cells: vec![key, value, Cell::Null],
             }],
             counts: Vec::new(),
+            times: CommitTimes::default(),
         });
         warehouse.load("group", &plan).unwrap();
     }

@@ -14,6 +14,7 @@ use crate::apply::merge::TablePlan;
 use crate::apply::merge::Target;
 use crate::apply::merge::plan::sortable;
 use crate::apply::warehouse::BrokenRules;
+use crate::apply::warehouse::COMMITTED_COLUMN;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::Loaded;
@@ -34,6 +35,7 @@ use crate::apply::warehouse::duckdb::stage::Staged;
 use crate::apply::warehouse::duckdb::state;
 use crate::apply::warehouse::duckdb::stored_type::StoredType;
 use crate::apply::warehouse::duckdb::table_change::Changing;
+use crate::position::Position;
 
 /// What was done to a table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +64,14 @@ impl LoadingTable<'_> {
     /// Places and names of the columns.
     pub(super) fn columns(&self) -> impl Iterator<Item = (usize, &str)> {
         self.target.columns.iter().map(|column| column.name.as_str()).enumerate()
+    }
+
+    /// The column of commit times and SQL of its value, where the table has it.
+    pub(super) fn add_committed(&self, columns: &mut Vec<String>, values: &mut Vec<String>) {
+        if self.layout.has(COMMITTED_COLUMN) {
+            columns.push(COMMITTED_COLUMN.to_owned());
+            values.push("CAST(s.committed AS TIMESTAMP WITH TIME ZONE)".to_owned());
+        }
     }
 
     /// SQL that makes a staged cell's value.
@@ -244,7 +254,7 @@ impl<'p> Loading<'p> {
             deleted += self.connection.execute(&format!("DELETE FROM {table}"))?;
         }
         if let Some(floor) = plan.floor {
-            deleted += self.remove_below(target, &layout, &sortable(floor))?;
+            deleted += self.remove_below(plan, &layout, floor)?;
         }
         if plan.store_target || plan.epoch.is_some() || plan.floor.is_some() {
             state::store_table(self.connection, plan, !self.broken.without_floor)?;
@@ -311,19 +321,35 @@ impl<'p> Loading<'p> {
         let (connection, texts) = (self.connection, &self.plan.texts);
         let key = &plan.target.key;
         if plan.target.is_keyed() {
-            let rows = plan.rows.iter().map(|row| rows::staged(row, self.delete_mode));
+            let rows = plan.rows.iter().map(|row| rows::staged(row, &plan.times, self.delete_mode));
             stage::stage(connection, texts, types, key, rows)
         } else {
-            stage::stage(connection, texts, types, key, plan.counts.iter().map(counts::staged))
+            stage::stage(
+                connection,
+                texts,
+                types,
+                key,
+                plan.counts.iter().map(|count| counts::staged(count, &plan.times)),
+            )
         }
     }
 
-    fn remove_below(&self, target: &Target, layout: &Layout, floor: &str) -> Result<u64, Fault> {
-        let (table, floor) = (sql::table(&target.table), literal(floor));
+    fn remove_below(
+        &self,
+        plan: &TablePlan,
+        layout: &Layout,
+        floor: Position,
+    ) -> Result<u64, Fault> {
+        let target = &*plan.target;
+        let at = match plan.times.of(floor).filter(|_| layout.has(COMMITTED_COLUMN)) {
+            Some(time) => format!(", {COMMITTED_COLUMN} = {}", literal(time)),
+            None => String::new(),
+        };
+        let (table, floor) = (sql::table(&target.table), literal(&sortable(floor)));
         let below = format!("coalesce({POSITION_COLUMN}, '') < {floor}");
         let removed = if self.delete_mode == DeleteMode::Soft && target.is_keyed() {
             self.connection.execute(&format!(
-                "UPDATE {table} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor} \
+                "UPDATE {table} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor}{at} \
                  WHERE {below} AND NOT coalesce({DELETED_COLUMN}, false)"
             ))?
         } else {

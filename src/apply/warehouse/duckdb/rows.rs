@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::apply::merge::Cell;
+use crate::apply::merge::CommitTimes;
 use crate::apply::merge::RowPlan;
 use crate::apply::merge::Target;
 use crate::apply::merge::Texts;
@@ -33,11 +34,16 @@ const READ: i64 = 2;
 const FRESH: i64 = 4;
 
 /// The row as [`stage`] takes it.
-pub(super) fn staged(row: &RowPlan, mode: DeleteMode) -> StagedRow<'_> {
+pub(super) fn staged<'a>(
+    row: &'a RowPlan,
+    times: &'a CommitTimes,
+    mode: DeleteMode,
+) -> StagedRow<'a> {
     let flag = |is_set: bool, flag: i64| if is_set { flag } else { 0 };
     StagedRow {
         position: row.position,
         number: flag(row.is_delete, DELETE) | flag(row.is_read, READ) | flag(row.is_fresh, FRESH),
+        committed: times.of(row.position),
         key_only: row.is_delete && mode == DeleteMode::Hard,
         cells: &row.cells,
     }
@@ -189,6 +195,7 @@ impl LoadingTable<'_> {
         }
         columns.push(POSITION_COLUMN.to_owned());
         values.push("s.position".to_owned());
+        self.add_committed(&mut columns, &mut values);
         if self.layout.has(DELETED_COLUMN) {
             columns.push(DELETED_COLUMN.to_owned());
             values.push(format!("v.number & {DELETE} <> 0"));
@@ -294,6 +301,7 @@ impl DuckDb {
         let rows = spread.iter().map(|cells| StagedRow {
             position: Position::default(),
             number: 0,
+            committed: None,
             key_only: true,
             cells,
         });

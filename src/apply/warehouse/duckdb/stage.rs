@@ -23,6 +23,8 @@ pub(super) struct StagedRow<'a> {
     /// What the reader of the table wants to know: [`crate::apply::warehouse::duckdb::rows`] has
     /// flags here, [`crate::apply::warehouse::duckdb::counts`] counts.
     pub(super) number: i64,
+    /// When it was committed.
+    pub(super) committed: Option<&'a str>,
     /// Only the key's cells count.
     pub(super) key_only: bool,
     /// Its cells.
@@ -42,7 +44,7 @@ pub(super) struct Staged {
 const LEADING: usize = 4;
 
 /// Fills the temporary table: `n`, `position`, `number`, `missing` (a `0` or `1` for each column,
-/// or NULL) and `c0`, `c1`, ... for the cells.
+/// or NULL), `c0`, `c1`, ... for the cells, and `committed`.
 ///
 /// # Errors
 ///
@@ -58,9 +60,10 @@ pub(super) fn stage<'a>(
     for index in 0..types.len() {
         columns.push_str(&format!(", c{index} VARCHAR"));
     }
+    columns.push_str(", committed VARCHAR");
     connection.execute(&format!("CREATE OR REPLACE TEMP TABLE {STAGE} ({columns})"))?;
     let mut kinds = vec![Kind::Integer, Kind::Text, Kind::Integer, Kind::Text];
-    kinds.resize(LEADING + types.len(), Kind::Text);
+    kinds.resize(LEADING + types.len() + 1, Kind::Text);
     let mut appender = Appender::open(connection, STAGE_NAME, kinds)?;
     let mut staged = Staged::default();
     let mut marks = String::new();
@@ -87,6 +90,7 @@ pub(super) fn stage<'a>(
             }
             appender.put(LEADING + index, Value::text(text))?;
         }
+        appender.put(LEADING + types.len(), Value::text(row.committed))?;
         appender.put(3, if has_missing { Value::Text(&marks) } else { Value::Null })?;
         appender.end_row()?;
     }

@@ -3,6 +3,7 @@
 use crate::apply::merge::TableChange;
 use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
+use crate::apply::warehouse::COMMITTED_COLUMN;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::INCOMPLETE_COLUMN;
@@ -124,13 +125,16 @@ impl Changing<'_> {
 
     fn technical_columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let soft = self.delete_mode == DeleteMode::Soft;
+        let times = self.target.commit_times;
         [
             (POSITION_COLUMN, "VARCHAR"),
             (DELETED_COLUMN, "BOOLEAN"),
             (INCOMPLETE_COLUMN, "VARCHAR[]"),
+            (COMMITTED_COLUMN, "TIMESTAMP WITH TIME ZONE"),
         ]
         .into_iter()
         .filter(move |(column, _)| soft || *column != DELETED_COLUMN)
+        .filter(move |(column, _)| times || *column != COMMITTED_COLUMN)
     }
 
     /// Adds those of our columns that are not there.
@@ -315,7 +319,8 @@ impl Changing<'_> {
     /// Names that differ in case only are one to DuckDB.
     fn check_names(&self) -> Result<(), WarehouseError> {
         let Target { table, columns, .. } = self.target;
-        let ours = [POSITION_COLUMN, DELETED_COLUMN, INCOMPLETE_COLUMN, ROW_NUMBER];
+        let ours =
+            [POSITION_COLUMN, DELETED_COLUMN, INCOMPLETE_COLUMN, COMMITTED_COLUMN, ROW_NUMBER];
         let mut seen: Vec<&str> = ours.to_vec();
         for column in columns {
             if let Some(other) = seen.iter().find(|other| other.eq_ignore_ascii_case(&column.name))

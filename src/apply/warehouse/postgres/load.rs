@@ -150,7 +150,7 @@ impl Load<'_> {
         }
         let (mut upserted, mut deleted, mut not_found) = (0, 0, 0);
         if let Some(floor) = plan.floor {
-            for sql in statements.truncate(&sortable(floor)) {
+            for sql in statements.truncate(&sortable(floor), plan.times.of(floor)) {
                 deleted += self.execute(&sql).await?;
             }
         }
@@ -232,7 +232,7 @@ impl Load<'_> {
         let mut buffer = Vec::with_capacity(COPY_CHUNK * 2);
         let texts = &self.plan.texts;
         for row in &plan.rows {
-            write_row(&plan.target, row, (texts, self.delete_mode), &mut buffer);
+            write_row(plan, row, (texts, self.delete_mode), &mut buffer);
             if buffer.len() >= COPY_CHUNK {
                 let chunk = Bytes::from(std::mem::take(&mut buffer));
                 sink.send(chunk).await.map_err(|error| failed(&error))?;
@@ -241,6 +241,7 @@ impl Load<'_> {
         for count in &plan.counts {
             copy::cells(&plan.target, &count.cells, texts, &mut buffer);
             copy::field(Some(sortable(count.position).as_bytes()), &mut buffer);
+            copy::field(plan.times.of(count.position).map(str::as_bytes), &mut buffer);
             copy::field(Some(count.count.to_string().as_bytes()), &mut buffer);
             copy::end_row(&mut buffer);
             if buffer.len() >= COPY_CHUNK {
@@ -381,12 +382,12 @@ fn kind_of(row: &RowPlan, mode: DeleteMode) -> &'static str {
 }
 
 fn write_row(
-    target: &Target,
+    plan: &TablePlan,
     row: &RowPlan,
     (texts, mode): (&Texts, DeleteMode),
     out: &mut Vec<u8>,
 ) {
-    let kind = kind_of(row, mode);
+    let (target, kind) = (&*plan.target, kind_of(row, mode));
     if kind == GONE {
         // Only its key is wanted.
         let mut cells = vec![Cell::Null; row.cells.len()];
@@ -400,6 +401,7 @@ fn write_row(
         copy::cells(target, &row.cells, texts, out);
     }
     copy::field(Some(sortable(row.position).as_bytes()), out);
+    copy::field(plan.times.of(row.position).map(str::as_bytes), out);
     let missing = target
         .columns
         .iter()

@@ -5,6 +5,7 @@ use crate::apply::merge::TableChange;
 use crate::apply::merge::Target;
 use crate::apply::merge::TargetColumn;
 use crate::apply::merge::plan::sortable;
+use crate::apply::warehouse::COMMITTED_COLUMN;
 use crate::apply::warehouse::DELETED_COLUMN;
 use crate::apply::warehouse::DeleteMode;
 use crate::apply::warehouse::INCOMPLETE_COLUMN;
@@ -104,6 +105,9 @@ impl<'a> Statements<'a> {
         }
         if self.target.is_keyed() {
             columns.push(format!("{INCOMPLETE_COLUMN} text[]"));
+        }
+        if self.target.commit_times {
+            columns.push(format!("{COMMITTED_COLUMN} timestamp with time zone"));
         }
         columns
     }
@@ -228,6 +232,7 @@ impl<'a> Statements<'a> {
     pub(super) fn stage_columns(&self) -> String {
         let mut columns: Vec<String> = self.target.columns.iter().map(Self::definition).collect();
         columns.push(format!("{POSITION_COLUMN} text COLLATE \"C\""));
+        columns.push(format!("{COMMITTED_COLUMN} timestamp with time zone"));
         if self.target.is_keyed() {
             columns.push(format!("{INCOMPLETE_COLUMN} text[]"));
             columns.push("_cdc_kind text".to_owned());
@@ -277,6 +282,11 @@ impl<'a> Statements<'a> {
         let columns = self.columns(str::to_owned);
         let mut technical = format!("{POSITION_COLUMN}, {INCOMPLETE_COLUMN}");
         let mut values = technical.clone();
+        if self.target.commit_times {
+            set.push(format!("{COMMITTED_COLUMN} = EXCLUDED.{COMMITTED_COLUMN}"));
+            technical.push_str(&format!(", {COMMITTED_COLUMN}"));
+            values.push_str(&format!(", {COMMITTED_COLUMN}"));
+        }
         if self.is_soft() {
             set.push(format!("{DELETED_COLUMN} = EXCLUDED.{DELETED_COLUMN}"));
             technical.push_str(&format!(", {DELETED_COLUMN}"));
@@ -338,11 +348,15 @@ impl<'a> Statements<'a> {
     }
 
     /// Everything below a floor goes.
-    pub(super) fn truncate(&self, floor: &str) -> Vec<String> {
+    pub(super) fn truncate(&self, floor: &str, time: Option<&str>) -> Vec<String> {
         let floor = quote_literal(floor);
+        let at = match time.filter(|_| self.target.commit_times) {
+            Some(time) => format!(", {COMMITTED_COLUMN} = {}", quote_literal(time)),
+            None => String::new(),
+        };
         let rows = match self.is_soft() {
             true => format!(
-                "UPDATE {} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor} WHERE \
+                "UPDATE {} SET {DELETED_COLUMN} = true, {POSITION_COLUMN} = {floor}{at} WHERE \
                  {POSITION_COLUMN} < {floor} AND NOT {DELETED_COLUMN}",
                 self.table
             ),
@@ -382,7 +396,10 @@ impl<'a> Statements<'a> {
 
     /// Rows of a multiset that come.
     pub(super) fn insert_counted(&self) -> String {
-        let columns = self.columns(str::to_owned);
+        let mut columns = self.columns(str::to_owned);
+        if self.target.commit_times {
+            columns.push_str(&format!(", {COMMITTED_COLUMN}"));
+        }
         format!(
             "INSERT INTO {} ({columns}, {POSITION_COLUMN}) SELECT {columns}, {POSITION_COLUMN} \
              FROM {} AS s, generate_series(1, s._cdc_count) WHERE s._cdc_count > 0",
