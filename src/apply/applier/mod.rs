@@ -536,25 +536,7 @@ impl Event<'_> {
 }
 
 fn empty_target(table: &TableName) -> Target {
-    Target {
-        id: tables::table_id(table),
-        table: table.clone(),
-        prefix: String::new(),
-        oid: None,
-        columns: Vec::new(),
-        key: Vec::new(),
-        is_foreign: false,
-        generation: 0,
-        by_look: false,
-        reread: String::new(),
-        reread_at: None,
-        has_older: false,
-        version_at: None,
-        keyed_at: None,
-        snapshots: Vec::new(),
-        commit_times: false,
-        topics: Vec::new(),
-    }
+    Target::new(tables::table_id(table), table.clone(), "")
 }
 
 /// Whether a topic may be one of the agent's own, by its name: so may a table's be.
