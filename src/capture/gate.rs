@@ -69,6 +69,13 @@ pub(super) enum Found {
         /// What is not published otherwise.
         otherwise: Gate,
     },
+    /// It was streamed under another name; the same as for a new one.
+    Renamed {
+        /// The epoch.
+        epoch: u64,
+        /// What is not published otherwise.
+        otherwise: Gate,
+    },
 }
 
 impl Gates {
@@ -103,12 +110,18 @@ impl Gates {
         let epoch = known.map_or(self.slot_epoch, |known| known.gate.epoch);
         let from = known.map_or(Lsn::ZERO, |known| known.gate.from);
         let otherwise = Gate { epoch, from, until: Lsn::ZERO };
-        let had_other_name = before.is_some_and(|before| before != *name);
-        if self.existed.contains(&oid) || had_other_name {
-            return Found::Known(otherwise);
+        let above = if known.is_some() { epoch + 1 } else { epoch };
+        match before.filter(|before| before != name) {
+            Some(before) if self.is_streamed_as(oid, &before) => {
+                Found::Renamed { epoch: above, otherwise }
+            }
+            None if !self.existed.contains(&oid) => Found::New { epoch: above, otherwise },
+            _ => Found::Known(otherwise),
         }
-        let epoch = if known.is_some() { epoch + 1 } else { epoch };
-        Found::New { epoch, otherwise }
+    }
+
+    fn is_streamed_as(&self, oid: Oid, name: &TableName) -> bool {
+        self.tables.get(name).is_some_and(|known| known.oid == oid && known.is_streamed)
     }
 
     /// Takes in that a table is published from its creation on.
@@ -211,7 +224,13 @@ mod tests {
         assert_eq!(epoch, 2);
         gates.insert(Oid(8), &other, epoch, Lsn::ZERO);
         let renamed = TableName::new("s", "renamed");
-        let Found::Known(gate) = gates.find(Oid(8), &renamed) else { panic!("it was renamed") };
+        let Found::Renamed { otherwise, .. } = gates.find(Oid(8), &renamed) else {
+            panic!("it was renamed")
+        };
+        assert!(!otherwise.is_open(Lsn(500)));
+        let Found::Known(gate) = gates.find(Oid(8), &TableName::new("s", "again")) else {
+            panic!("under its last name it was not streamed")
+        };
         assert!(!gate.is_open(Lsn(500)));
     }
 }

@@ -69,39 +69,6 @@ const NOTHING: &str = "nothing";
 /// All of them.
 pub const REASONS: &[Reason] = &[
     Reason {
-        why: "a renamed table's rows are not under its new name until they change; ours reads them \
-              under it",
-        differences: &[
-            expected(
-                &["events_ddl_midstream"],
-                "P.public.renamed[0].key.vv",
-                "\"renamed\"",
-                "\"r71\"",
-            ),
-            expected(&["events_ddl_midstream"], "P.public.renamed[0].value.after.id", "76", "71"),
-            expected(
-                &["events_ddl_midstream"],
-                "P.public.renamed[0].value.after.vv",
-                "\"renamed\"",
-                "\"r71\"",
-            ),
-            expected(
-                &["events_ddl_midstream"],
-                "P.public.renamed[0].value.source.snapshot",
-                "\"false\"",
-                "\"first\"",
-            ),
-            expected(
-                &["events_ddl_midstream"],
-                "P.public.renamed[0].value.source.sequence",
-                r#""[\"commit#17\",\"lsn#19\"]""#,
-                r#""[null,\"lsn#19\"]""#,
-            ),
-            expected(&["events_ddl_midstream"], "P.public.renamed[0].value.op", "\"c\"", "\"r\""),
-            expected(&["events_ddl_midstream"], "P.public.renamed[*]", NOTHING, "key …"),
-        ],
-    },
-    Reason {
         why: "dates BC lose their era in snapshots and in date[]; ours keep it",
         differences: &[
             expected(

@@ -358,6 +358,7 @@ impl Judge {
                 (*lsn, latest)
             })
             .collect();
+        let timelines = timelines(state);
         for record in state {
             let value =
                 record.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
@@ -368,7 +369,15 @@ impl Judge {
             }
             let Some(lsn) = value["lsn"].as_str().map(lsn) else { continue };
             let before = by_position.partition_point(|(commit, _)| *commit < lsn);
-            let latest = before.checked_sub(1).map_or(i64::MIN, |at| by_position[at].1);
+            let mut latest = before.checked_sub(1).map_or(i64::MIN, |at| by_position[at].1);
+            // Another timeline has other changes at these positions.
+            let timeline = value["timeline"].as_u64().unwrap_or(u64::MAX);
+            let next = timelines.range(timeline.saturating_add(1)..).next();
+            if let Some((_, end)) = next {
+                let of_this = |(commit, at): &&(u64, i64)| *commit < lsn && at < end;
+                let times = self.appended.iter().filter(of_this).map(|(_, at)| *at);
+                latest = times.max().unwrap_or(i64::MIN);
+            }
             if latest > time {
                 let late = latest - time;
                 self.fault(
@@ -449,6 +458,19 @@ fn window(prefix: &str, record: &TopicRecord) -> Option<(String, u64, i64)> {
 /// `namespace.table` of a topic.
 fn topic_table<'a>(prefix: &str, topic: &'a str) -> &'a str {
     topic.strip_prefix(prefix).and_then(|table| table.strip_prefix('.')).unwrap_or(topic)
+}
+
+/// When each timeline was first stored.
+fn timelines(state: &[TopicRecord]) -> BTreeMap<u64, i64> {
+    let mut begun = BTreeMap::new();
+    for record in state {
+        let value = record.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
+        let value: Value = value.unwrap_or(Value::Null);
+        if let Some(timeline) = value["timeline"].as_u64().filter(|timeline| *timeline > 0) {
+            begun.entry(timeline).or_insert(record.timestamp.unwrap_or(0));
+        }
+    }
+    begun
 }
 
 fn hash(value: &Value) -> u64 {

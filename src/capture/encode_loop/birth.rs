@@ -11,20 +11,25 @@ use crate::capture::postgres::publication::Birth;
 use crate::capture::publisher::Receipt;
 use crate::capture::state::Published;
 use crate::capture::state::TableState;
+use crate::table::TableName;
 
 impl Encoder<'_> {
     /// Which changes of a relation are published. Before the first one of a table that came up
     /// since the session began it is stored that the table needs no read.
     pub(super) fn gate(&mut self, shape: &Shape, captured: bool) -> Result<Gate, CaptureError> {
         let (oid, name) = (shape.relation_id, &shape.table);
+        let exact = self.around.settings.values.fidelity == Fidelity::Exact;
         let (epoch, otherwise) = match self.gates.find(oid, name) {
             Found::Known(gate) => return Ok(gate),
-            Found::New { otherwise, .. } if !captured => return Ok(otherwise),
+            Found::New { otherwise, .. } | Found::Renamed { otherwise, .. } if !captured => {
+                return Ok(otherwise);
+            }
+            Found::Renamed { otherwise, .. } if exact => return Ok(otherwise),
+            Found::Renamed { epoch, otherwise } => return self.follow(shape, epoch, otherwise),
             Found::New { epoch, otherwise } => (epoch, otherwise),
         };
         let settings = self.around.settings;
         let birth = publication::birth(&self.around.sql, &settings.publication, oid)?;
-        let exact = settings.values.fidelity == Fidelity::Exact;
         let Some(Birth { entries, partitions, .. }) =
             birth.filter(|birth| !exact || !birth.may_have_been_rewritten)
         else {
@@ -45,11 +50,28 @@ impl Encoder<'_> {
             partitions,
             ..TableState::default()
         };
-        let deliveries = self.around.deliveries;
-        let number = deliveries.new_awaited();
-        let stored = self.around.record.store_table(name, &table, Receipt::Awaited(number))?;
-        deliveries.wait_stored(stored, number, &|| self.around.go_on())?;
+        self.store_born(name, &table)?;
         tracing::info!(table = %name, epoch, "a new table is captured from its creation on");
         Ok(self.gates.insert(oid, name, epoch, otherwise.from))
+    }
+
+    /// Debezium streams a table on under its new name. Its rows are snapshotted under it, above
+    /// what was streamed, when the next session begins.
+    fn follow(&mut self, shape: &Shape, epoch: u64, otherwise: Gate) -> Result<Gate, CaptureError> {
+        let (oid, name) = (shape.relation_id, &shape.table);
+        let table =
+            TableState { oid: oid.0, epoch_begun: epoch, unread: true, ..TableState::default() };
+        self.store_born(name, &table)?;
+        tracing::info!(table = %name, epoch, "a renamed table is streamed under its new name");
+        Ok(self.gates.insert(oid, name, epoch, otherwise.from))
+    }
+
+    /// Stores what a table that came up is, before its first record.
+    fn store_born(&self, name: &TableName, table: &TableState) -> Result<(), CaptureError> {
+        let deliveries = self.around.deliveries;
+        let number = deliveries.new_awaited();
+        let stored = self.around.record.store_table(name, table, Receipt::Awaited(number))?;
+        deliveries.wait_stored(stored, number, &|| self.around.go_on())?;
+        Ok(())
     }
 }
