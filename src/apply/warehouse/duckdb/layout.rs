@@ -72,7 +72,9 @@ impl Layout {
             hint: format!(
                 "undo what was changed by hand; or let the table be made again: DROP TABLE IF \
                  EXISTS {table}; DROP TABLE IF EXISTS _cdc.tombstones_{id}; DELETE FROM \
-                 _cdc.tables WHERE id = {id}; and snapshot it again"
+                 _cdc.tables WHERE id = {id}; and \
+                 snapshot it again: cdc-agent snapshot {}",
+                target.table
             ),
         };
         if self.is_empty() {

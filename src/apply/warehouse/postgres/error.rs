@@ -150,7 +150,8 @@ pub(super) fn of_table(error: WarehouseError, target: &Target) -> WarehouseError
         ALTERED => format!(
             "undo what was changed by hand; or let the table be made again: DROP TABLE IF EXISTS \
              {table}, _cdc.tombstones_{id}; DELETE FROM _cdc.tables WHERE id = {id}; and snapshot \
-             it again"
+             it again: cdc-agent snapshot {}",
+            target.table
         ),
         _ => hint,
     };
