@@ -111,7 +111,7 @@ fn refuse(settings: &SourceSettings, reason: &str) -> SourceError {
 }
 
 fn password(connection: &Connection, settings: &SourceSettings) -> Result<String, SourceError> {
-    match &connection.host().password {
+    match connection.host().password(&settings.database, &settings.user) {
         Some(password) => Ok(password.reveal().to_owned()),
         None => Err(SourceError::permission(
             format!(

@@ -76,8 +76,29 @@ pub struct Host {
     pub port: u16,
     /// Where it listens.
     pub place: Place,
-    /// The password for it, if one is known.
+    /// The password for it, if one is given.
     pub password: Option<Secret>,
+    /// Where it stands otherwise.
+    pub password_file: Option<PasswordEntry>,
+}
+
+/// A host's entry in a password file, which is read at each connection: the password may have been
+/// changed since the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordEntry {
+    /// The file; `None` for `~/.pgpass`.
+    path: Option<String>,
+    /// How the host may stand in it.
+    names: Vec<String>,
+}
+
+impl PasswordEntry {
+    fn password(&self, port: u16, database: &str, user: &str) -> Option<Secret> {
+        let file = PasswordFile::read(self.path.as_deref());
+        let port = port.to_string();
+        let of = |host: &String| file.password(PasswordFor { host, port: &port, database, user });
+        self.names.iter().find_map(of).map(Secret::new)
+    }
 }
 
 /// Where a server listens.
@@ -92,6 +113,13 @@ pub enum Place {
 }
 
 impl Host {
+    /// The password of a role for a database on it, as it stands now.
+    pub fn password(&self, database: &str, user: &str) -> Option<Secret> {
+        let entry = self.password_file.as_ref();
+        let in_file = || entry?.password(self.port, database, user);
+        self.password.clone().or_else(in_file)
+    }
+
     /// Whether it is on this machine by nature: never with TLS.
     pub fn is_local(&self) -> bool {
         !matches!(self.place, Place::Tcp(_))
@@ -185,7 +213,7 @@ impl SourceSettings {
         };
         let database = info.get("dbname").unwrap_or(&user).to_owned();
         let mut hosts = hosts(info)?;
-        give_passwords(&mut hosts, info, &database, &user);
+        give_passwords(&mut hosts, info);
         let timeout = match info.get("connect_timeout") {
             Some(text) => match text.parse::<i64>() {
                 Ok(..=0) => FOR_EVER,
@@ -351,7 +379,13 @@ fn host(name: String, address: String, port: u16) -> Result<Host, String> {
             return Err(wrong("hostaddr", &address, "an IP address"));
         }
         let name = if name.is_empty() { address.clone() } else { name };
-        return Ok(Host { name, port, place: Place::Tcp(address), password: None });
+        return Ok(Host {
+            name,
+            port,
+            place: Place::Tcp(address),
+            password: None,
+            password_file: None,
+        });
     }
     let socket = |folder: &str| format!("{folder}/.s.PGSQL.{port}");
     let place = if let Some(folder) = name.strip_prefix('@') {
@@ -364,33 +398,40 @@ fn host(name: String, address: String, port: u16) -> Result<Host, String> {
         let found = SOCKET_FOLDERS.iter().find(|folder| Path::new(&socket(folder)).exists());
         let Some(folder) = found else {
             let name = "localhost".to_owned();
-            return Ok(Host { place: Place::Tcp(name.clone()), name, port, password: None });
+            return Ok(Host {
+                place: Place::Tcp(name.clone()),
+                name,
+                port,
+                password: None,
+                password_file: None,
+            });
         };
         let place = Place::Unix(PathBuf::from(socket(folder)));
-        return Ok(Host { name: (*folder).to_owned(), port, place, password: None });
+        return Ok(Host {
+            name: (*folder).to_owned(),
+            port,
+            place,
+            password: None,
+            password_file: None,
+        });
     };
-    Ok(Host { name, port, place, password: None })
+    Ok(Host { name, port, place, password: None, password_file: None })
 }
 
 /// The password that is given is everybody's; otherwise each host has its own in the password file.
-fn give_passwords(hosts: &mut [Host], info: &ConnInfo, database: &str, user: &str) {
-    if let Some(password) = info.get("password") {
-        for host in hosts {
-            host.password = Some(Secret::new(password));
-        }
-        return;
-    }
-    let file = PasswordFile::read(info.get("passfile"));
+fn give_passwords(hosts: &mut [Host], info: &ConnInfo) {
+    let given = info.get("password");
     for host in hosts {
-        let port = host.port.to_string();
+        if let Some(password) = given {
+            host.password = Some(Secret::new(password));
+            continue;
+        }
         let default_socket = host.is_local() && SOCKET_FOLDERS.contains(&&*host.name);
         // A file that was written for another default folder has localhost for both.
-        let names: &[&str] =
-            if default_socket { &["localhost", &host.name] } else { &[&host.name] };
-        let password = names.iter().find_map(|name| {
-            file.password(PasswordFor { host: name, port: &port, database, user })
-        });
-        host.password = password.map(Secret::new);
+        let localhost = default_socket.then(|| "localhost".to_owned());
+        let names = localhost.into_iter().chain([host.name.clone()]).collect();
+        let path = info.get("passfile").map(str::to_owned);
+        host.password_file = Some(PasswordEntry { path, names });
     }
 }
 
@@ -409,4 +450,30 @@ pub(super) fn user_name(uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)? == uid).then(|| name.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::ConnInfo;
+    use super::SourceSettings;
+
+    #[test]
+    fn a_password_that_changes_in_its_file_is_the_next_connections() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pgpass");
+        let info = format!("host=db.example dbname=shop user=cdc passfile={}", path.display());
+        let info = ConnInfo::parse(&info).unwrap();
+        let settings = SourceSettings::new(&info, "cdc-agent").unwrap();
+        let host = settings.hosts.first().unwrap();
+        for password in ["before", "after"] {
+            fs::write(&path, format!("db.example:5432:shop:cdc:{password}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let found = host.password(&settings.database, &settings.user);
+            assert_eq!(found.unwrap().reveal(), password);
+        }
+        assert!(host.password(&settings.database, "other").is_none());
+    }
 }
