@@ -28,6 +28,10 @@ const FIRST_QUESTION: Duration = Duration::from_millis(500);
 /// With several brokers, another one may answer so long after one that never will.
 const OTHERS_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// An error of a connection is known so long after it at the latest, and asked for so often.
+const LAST_WORD: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(20);
+
 /// So often a broker hangs up before it is taken for one that speaks another protocol: one that is
 /// being stopped hangs up as well.
 const HANG_UPS: usize = 3;
@@ -168,6 +172,7 @@ pub fn reach(
             question *= 2;
         }
         if began.elapsed() >= timeout {
+            let reason = reason.or_else(|| last_word(&consumer));
             return Err(match reason {
                 Some((text, Blame::Nobody)) => {
                     KafkaFailure::Unreachable { brokers: settings.brokers.clone(), reason: text }
@@ -179,6 +184,19 @@ pub fn reach(
         // An error that comes at once must not be asked for without a pause.
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What the client says of its brokers a moment later: its errors come with a delay.
+fn last_word(consumer: &BaseConsumer<Heard>) -> Option<(String, Blame)> {
+    let until = Instant::now() + LAST_WORD;
+    while Instant::now() < until {
+        if let Some(reason) = consumer.context().reason() {
+            return Some(reason);
+        }
+        // Nothing is subscribed to: only errors come.
+        consumer.poll(POLL);
+    }
+    None
 }
 
 fn refusal(settings: &KafkaSettings, reason: String, blame: Blame) -> KafkaFailure {

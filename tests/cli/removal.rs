@@ -115,7 +115,8 @@ fn it_says_how_to_go_on_without_kafka() {
         .says(
             69,
             &[(&port, "PORT")],
-            "cannot reach Kafka at 127.0.0.1:PORT: no broker answers while asking for metadata\n  \
+            "cannot reach Kafka at 127.0.0.1:PORT: Connect to ipv4#127.0.0.1:PORT failed: \
+             Connection refused\n  \
              check that it runs and can be reached (--brokers, and the broker's \
              advertised.listeners); to drop the slot alone, run in its database: SELECT \
              pg_drop_replication_slot('s')",
