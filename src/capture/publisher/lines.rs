@@ -228,6 +228,9 @@ impl LinesPublisher {
                 Err(error) => break Err(failed(error)),
             }
             let piece = rest.get(..room::PIPE_BYTES).unwrap_or(rest);
+            // Whole lines, where they are short enough: whoever is stopped here has torn none.
+            let whole = memchr::memrchr(b'\n', piece).and_then(|end| piece.get(..=end));
+            let piece = whole.unwrap_or(piece);
             match (&file).write(piece) {
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
