@@ -110,7 +110,10 @@ pub fn tell_systemd(runtime: &Handle, health: &Health, stop: &Stop) {
         while !stop.is_requested() {
             let phase = match health.ready() {
                 Ok(phase) => phase,
-                Err(reason) => format!("{}; {reason}", health.phase()),
+                Err(reason) => match health.phase() {
+                    phase if phase.is_empty() => reason,
+                    phase => format!("{phase}; {reason}"),
+                },
             };
             if phase != told {
                 notify(&[sd_notify::NotifyState::Status(&phase)]);
