@@ -243,7 +243,7 @@ impl Supervisor<'_> {
             return Err(CaptureFailure { error: Box::new(error), disposition });
         }
         let pause = self.pause.mul_f64(0.5 + fraction() / 2.0);
-        tracing::warn!(%error, retry_in_ms = pause.as_millis(), "trying again");
+        tracing::warn!(%error, retry_in_ms = millis(pause), "trying again");
         stop.wait(pause);
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
         Ok(())
@@ -267,7 +267,7 @@ impl Supervisor<'_> {
         let tell = self.slot_told.is_none_or(|told| told.elapsed() >= Duration::from_secs(10));
         if tell {
             self.slot_told = Some(Instant::now());
-            tracing::warn!(%error, retry_in_ms = pause.as_millis(), "waiting for the slot");
+            tracing::warn!(%error, retry_in_ms = millis(pause), "waiting for the slot");
         }
         self.process.stop.wait(pause);
         if for_ever {
@@ -275,6 +275,10 @@ impl Supervisor<'_> {
         }
         Ok(())
     }
+}
+
+fn millis(pause: Duration) -> u64 {
+    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The metric's label.
