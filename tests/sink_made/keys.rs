@@ -103,6 +103,28 @@ fn rows_that_a_new_key_does_not_tell_apart_are_marked_until_they_are_read_again(
 }
 
 #[test]
+fn a_streamed_change_of_a_new_epoch_does_not_take_its_snapshots_place() {
+    for kind in KINDS {
+        let made = Play::new("key_streamed_first", kind, 2);
+        let id = |operation, position, row: &str| keyed(operation, position, &["id"], row);
+        let a = |operation, position, row: &str| keyed(operation, position, &["a"], row);
+        made.apply(&[
+            id('c', "1:10:0:0", &row(1, "x", "one")),
+            id('c', "1:11:0:0", &row(2, "y", "two")).to(1),
+        ]);
+        // The streamed change is in the warehouse's sight before the snapshot of its epoch.
+        made.send(&[a('c', "2:500:0:0", &row(3, "z", "streamed")).to(1)]);
+        made.send(&[
+            a('r', "2:0:0:0", &row(1, "x", "again")),
+            a('r', "2:0:1:0", &row(2, "y", "again")),
+        ]);
+        made.options.once();
+        let expected = ["1 x again", "2 y again", "3 z streamed"];
+        assert_eq!(made.large_rows(), expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn rows_that_are_marked_as_deleted_do_not_stand_in_the_way_of_a_new_key() {
     for kind in KINDS {
         let made = Play::new("key_soft", kind, 1);

@@ -27,8 +27,11 @@ impl Applier {
         let Some(known) = self.tables.get(event.table) else {
             return Err(RecordProblem::new("its table is not known").into());
         };
-        let (stored, is_read_anew) = (known.target.clone(), event.position.epoch > known.epoch);
-        // What is of an older epoch does not count any more, wherever it comes from.
+        let stored = known.target.clone();
+        let is_read = event.position.commit_lsn == Lsn::ZERO;
+        // What is of an older epoch does not count any more, wherever it comes from. A change of the
+        // stream may come before the snapshot of its epoch, which is in other partitions.
+        let is_read_anew = is_read && event.position.epoch > known.epoch;
         if !is_read_anew && !force && !self.others_have_passed(event, event.position)? {
             return Err(TableProblem::Later(Pushed::Waits));
         }
@@ -45,7 +48,6 @@ impl Applier {
             TableChange::DropKey { had_key: stored.is_keyed(), empty: is_read_anew && !is_unique };
         reconciled.changes.insert(0, drop);
         reconciled.changes.push(TableChange::AddKey { is_unique: is_unique || is_read_anew });
-        let is_read = event.position.commit_lsn == Lsn::ZERO;
         // Reads of one epoch come in any order.
         let at = if is_read {
             Position { epoch: event.position.epoch, ..Position::default() }
