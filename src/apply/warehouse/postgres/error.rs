@@ -51,6 +51,9 @@ pub(super) fn failed(error: &tokio_postgres::Error) -> WarehouseError {
             if is_ours(server) {
                 return WarehouseError::Conflict { message };
             }
+            if is_of_key(server) {
+                return WarehouseError::Configuration { message, hint: NOT_UNIQUE.to_owned() };
+            }
             write!(message, ": it is the warehouse's own and not the source's, drop it there").ok();
             WarehouseError::Data { message }
         }
@@ -115,9 +118,19 @@ fn copied_column(place: &str) -> Option<&str> {
 /// Whether what was not unique is our business: another process has written the same.
 fn is_ours(server: &DbError) -> bool {
     let of_ours = |schema: &str| schema == STATE_SCHEMA || schema == "pg_catalog";
-    server.schema().is_some_and(of_ours)
-        || server.constraint().is_some_and(|name| name.starts_with("cdc_key_"))
+    // Where an index is made, it is the rows that are there.
+    let by_row = server.routine() == Some("_bt_check_unique");
+    server.schema().is_some_and(of_ours) || (by_row && is_of_key(server))
 }
+
+/// Whether it is the index that we make of a table's key.
+fn is_of_key(server: &DbError) -> bool {
+    server.constraint().is_some_and(|name| name.starts_with("cdc_key_"))
+}
+
+/// What to do about a table that cannot have its key.
+const NOT_UNIQUE: &str = "rows of the table are not told apart by its key: empty or drop it there, \
+                          and snapshot it again: cdc-agent snapshot TABLE";
 
 fn remedy(code: &SqlState) -> &'static str {
     let altered = [
