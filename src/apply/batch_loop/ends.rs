@@ -1,6 +1,7 @@
 //! How far everything is applied: with `--once` up to the ends at the start, and new reads of a
 //! table up to their last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -41,24 +42,37 @@ impl BatchLoop<'_> {
         self.are_foreign_done()
     }
 
-    /// Whether every other partition of a topic, whoever has it, is applied up to where it ends
-    /// now, or waits itself.
-    pub(super) fn others_are_at_their_ends(
+    /// Where every other partition of a topic ends now, by number.
+    pub(super) fn ends_of_others(
         &mut self,
         partition: &Partition,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<BTreeMap<i32, i64>, ApplyError> {
         let counts = self.consumer.partition_counts()?;
-        let stored = self.applier.warehouse().offsets(&self.settings.group)?;
         let count = counts.iter().find(|(topic, _)| *topic == partition.0).map_or(0, |(_, n)| *n);
+        let mut ends = BTreeMap::new();
         for number in (0..count).filter(|number| *number != partition.1) {
             let other = (Arc::clone(&partition.0), number);
+            ends.insert(number, self.consumer.log_ends(&other)?.high);
+        }
+        Ok(ends)
+    }
+
+    /// Whether every other partition of a topic, whoever has it, is applied up to these ends, or
+    /// waits itself.
+    pub(super) fn others_are_at(
+        &mut self,
+        partition: &Partition,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<bool, ApplyError> {
+        let stored = self.applier.warehouse().offsets(&self.settings.group)?;
+        for (number, end) in ends {
+            let other = (Arc::clone(&partition.0), *number);
             if self.waiting.contains_key(&other) {
                 continue;
             }
             let at = self.applied.get(&other).copied();
             let at = at.unwrap_or_else(|| offset_of(&stored, &other));
-            let end = self.consumer.log_ends(&other)?.high;
-            if self.consumer.has_record(&other, at, end)? {
+            if self.consumer.has_record(&other, at, *end)? {
                 return Ok(false);
             }
         }

@@ -4,6 +4,7 @@ mod ends;
 mod logs;
 mod working;
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -105,13 +106,16 @@ pub struct BatchLoop<'a> {
 }
 
 /// A partition that waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     offset: i64,
     /// Of the record that waits: what it waits for is older.
     position: Position,
     since: Instant,
     tried: Instant,
+    /// Where the topic's other partitions ended when it had waited for long: what it waits for was
+    /// sent before.
+    ends: Option<Arc<BTreeMap<i32, i64>>>,
 }
 
 impl<'a> BatchLoop<'a> {
@@ -239,13 +243,16 @@ impl<'a> BatchLoop<'a> {
             Polled::Revoked => {
                 // What is ready is committed while the partitions are still ours; the fence stops
                 // us if they are not.
-                match self.commit() {
-                    Ok(()) | Err(ApplyError::Warehouse(WarehouseError::Fenced { .. })) => {}
-                    Err(error) => return Err(error),
-                }
-                tracing::info!("the group is shared out anew");
-                self.forget_all()?;
-                self.consumer.release()
+                let done = match self.commit() {
+                    Ok(()) | Err(ApplyError::Warehouse(WarehouseError::Fenced { .. })) => {
+                        tracing::info!("the group is shared out anew");
+                        self.forget_all()
+                    }
+                    Err(error) => Err(error),
+                };
+                // The group waits for the answer, whatever the warehouse says.
+                self.consumer.release()?;
+                done
             }
         }
     }
@@ -281,7 +288,12 @@ impl<'a> BatchLoop<'a> {
             }
             Pushed::CommitFirst => {
                 let record = self.applier.take_back();
-                self.commit()?;
+                if self.applier.has_pending() {
+                    self.commit()?;
+                } else {
+                    // A record that waits has touched its table; it does so again.
+                    self.applier.abandon();
+                }
                 return record.map_or(Ok(()), |record| self.record(record, force));
             }
             Pushed::Waits => {
@@ -289,8 +301,8 @@ impl<'a> BatchLoop<'a> {
                 let now = Instant::now();
                 tracing::debug!(topic = %partition.0, partition = partition.1, offset, "waits");
                 let position = self.applier.waits_at();
-                self.waiting
-                    .insert(partition, Waiting { offset, position, since: now, tried: now });
+                let waiting = Waiting { offset, position, since: now, tried: now, ends: None };
+                self.waiting.insert(partition, waiting);
             }
         }
         self.around.metrics.waiting.set(i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
@@ -306,9 +318,9 @@ impl<'a> BatchLoop<'a> {
             .waiting
             .iter()
             .filter(|(_, waiting)| waiting.tried.elapsed() >= WAITING_INTERVAL)
-            .map(|(partition, waiting)| (partition.clone(), *waiting))
+            .map(|(partition, waiting)| (partition.clone(), waiting.clone()))
             .collect();
-        for (partition, waiting) in due {
+        for (partition, mut waiting) in due {
             // Partitions may have gone while another was tried.
             if !self.waiting.contains_key(&partition) {
                 continue;
@@ -317,17 +329,22 @@ impl<'a> BatchLoop<'a> {
             self.commit()?;
             self.waiting.remove(&partition);
             self.consumer.resume(&partition, waiting.offset)?;
-            let record = self.next_of(&partition, waiting)?;
+            let record = self.next_of(&partition, waiting.clone())?;
             let Some(record) = record else { continue };
             // What an older one waits for may be what this one waits for, too.
             let oldest = self.waiting.values().all(|other| other.position >= waiting.position);
-            let is_late = waiting.since.elapsed() >= self.settings.key_change_wait;
-            let force = oldest
-                && ((is_late && self.others_are_at_their_ends(&partition)?)
-                    || (self.once && self.others_are_done(&partition)?));
+            if waiting.ends.is_none() && waiting.since.elapsed() >= self.settings.key_change_wait {
+                waiting.ends = Some(Arc::new(self.ends_of_others(&partition)?));
+            }
+            let is_late = match &waiting.ends {
+                Some(ends) => self.others_are_at(&partition, ends)?,
+                None => false,
+            };
+            let force = oldest && (is_late || (self.once && self.others_are_done(&partition)?));
             self.record(record, force)?;
             if let Some(again) = self.waiting.get_mut(&partition) {
                 again.since = waiting.since;
+                again.ends = waiting.ends;
             }
         }
         Ok(())
@@ -358,6 +375,11 @@ impl<'a> BatchLoop<'a> {
                     }
                 }
             }
+        }
+        if !self.consumer.has_record(partition, waiting.offset, waiting.offset + 1)? {
+            // Compaction has removed it: the partition goes on behind it.
+            self.consumer.resume(partition, waiting.offset)?;
+            return Ok(None);
         }
         // Not fetched yet: it is tried again from the same place.
         self.consumer.pause(partition)?;

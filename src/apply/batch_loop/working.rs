@@ -71,7 +71,12 @@ impl BatchLoop<'_> {
         }
         let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         self.answered = Instant::now();
-        consumer.go_on(&self.applied, |partition| waiting.contains_key(partition))?;
+        let mut next = self.applied.clone();
+        // What proves that a log is the one that was applied comes first there.
+        next.extend(
+            self.unproven.iter().map(|(partition, proof)| (partition.clone(), proof.offset)),
+        );
+        consumer.go_on(&next, |partition| waiting.contains_key(partition))?;
         Ok(done)
     }
 }
