@@ -29,8 +29,8 @@ impl Applier {
         };
         let stored = known.target.clone();
         let is_read = event.position.commit_lsn == Lsn::ZERO;
-        // What is of an older epoch does not count any more, wherever it comes from. A change of the
-        // stream may come before the snapshot of its epoch, which is in other partitions.
+        // What is of an older epoch does not count any more, wherever it comes from. A streamed
+        // change may come before the snapshot of its epoch, which is in other partitions.
         let is_read_anew = is_read && event.position.epoch > known.epoch;
         if !is_read_anew && !force && !self.others_have_passed(event, event.position)? {
             return Err(TableProblem::Later(Pushed::Waits));

@@ -10,9 +10,23 @@ use crate::apply::applier::Partition;
 use crate::apply::applier::offset_of;
 use crate::apply::batch_loop::BatchLoop;
 use crate::apply::error::ApplyError;
+use crate::position::Position;
 
 /// How often partitions are looked at that other members of the group have, with `--once`.
 const OTHERS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A partition that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) offset: i64,
+    /// Of the record that waits: what it waits for is older.
+    pub(super) position: Position,
+    pub(super) since: Instant,
+    pub(super) tried: Instant,
+    /// Where the topic's other partitions ended when it had waited for long: what it waits for was
+    /// sent before.
+    pub(super) ends: Option<Arc<BTreeMap<i32, i64>>>,
+}
 
 impl BatchLoop<'_> {
     /// Tables that were read anew lose what was not read again.

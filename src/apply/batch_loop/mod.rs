@@ -4,7 +4,6 @@ mod ends;
 mod logs;
 mod working;
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -17,6 +16,7 @@ use crate::apply::applier::Done;
 use crate::apply::applier::Partition;
 use crate::apply::applier::Pushed;
 use crate::apply::applier::Record;
+use crate::apply::batch_loop::ends::Waiting;
 use crate::apply::batch_loop::logs::Proof;
 use crate::apply::consumer::Consumer;
 use crate::apply::consumer::Polled;
@@ -25,7 +25,6 @@ use crate::apply::settings::ApplySettings;
 use crate::apply::settings::Death;
 use crate::apply::tables_shown::TablesShown;
 use crate::apply::warehouse::WarehouseError;
-use crate::position::Position;
 use crate::stop::Stop;
 use crate::telemetry::Health;
 use crate::telemetry::SinkMetrics;
@@ -103,19 +102,6 @@ pub struct BatchLoop<'a> {
     began: Instant,
     /// It was said why there are no partitions yet.
     told: bool,
-}
-
-/// A partition that waits.
-#[derive(Clone, Debug)]
-struct Waiting {
-    offset: i64,
-    /// Of the record that waits: what it waits for is older.
-    position: Position,
-    since: Instant,
-    tried: Instant,
-    /// Where the topic's other partitions ended when it had waited for long: what it waits for was
-    /// sent before.
-    ends: Option<Arc<BTreeMap<i32, i64>>>,
 }
 
 impl<'a> BatchLoop<'a> {
