@@ -65,7 +65,13 @@ impl SlotRecord {
         let mut state = self.lock();
         match state.as_ref().filter(|known| known.slot.writer == self.writer) {
             None => state.clone_from(&stored),
-            Some(_) if stored.as_ref().is_some_and(|it| it.slot.writer == self.writer) => {}
+            Some(known) if stored.as_ref().is_some_and(|it| it.slot.writer == self.writer) => {
+                // Memory may be ahead of the place by a position that is still in flight.
+                let mut known = known.clone();
+                let durable = stored.map(|it| it.slot.lsn).unwrap_or_default();
+                known.slot.lsn = known.slot.lsn.min(durable);
+                return Ok(Some(known));
+            }
             Some(_) => {
                 return Err(CaptureError::Outdated {
                     reason: "another process has stored state of this slot since the last \
