@@ -142,7 +142,10 @@ impl Reader<'_> {
     fn settle_partitions(&self, state: &mut State) -> Result<(), CaptureError> {
         let mut roots = self.captured.borrow().tables.clone();
         roots.retain(|(table, facts)| {
-            facts.partitioned && state.is_complete(&table.name, table.oid.0)
+            let is_unread = |known: &TableState| known.oid == table.oid.0 && known.unread;
+            facts.partitioned
+                && (state.is_complete(&table.name, table.oid.0)
+                    || state.tables.get(&table.name).is_some_and(is_unread))
         });
         let oids: Vec<u32> = roots.iter().map(|(table, _)| table.oid.0).collect();
         let mut now = partitions::partitions(self.sql, &oids)?;
@@ -214,17 +217,24 @@ impl Reader<'_> {
     /// Notes tables that are streamed although nobody wants their rows read.
     pub(super) fn note_unread(&self, state: &mut State) -> Result<(), CaptureError> {
         let tables = self.captured.borrow().tables.clone();
-        for (table, _) in &tables {
+        for (table, facts) in &tables {
             let published = Published::from(&table.membership);
+            let epoch = state.epoch_of(&table.name);
             let is_known = state.tables.get(&table.name).is_some_and(|known| {
-                known.oid == table.oid.0 && (known.unread || known.epoch_complete > 0)
+                known.oid == table.oid.0 && (known.unread || known.epoch_complete == epoch)
             });
             if is_known || published.entries.is_empty() || self.is_read(&table.name) {
                 continue;
             }
+            let mut partitions = Vec::new();
+            if facts.partitioned {
+                let mut found = partitions::partitions(self.sql, &[table.oid.0])?;
+                partitions = found.remove(&table.oid.0).unwrap_or_default();
+            }
             let known = state.tables.entry(table.name.clone()).or_default();
             known.oid = table.oid.0;
             known.unread = true;
+            known.partitions = partitions;
             known.published = Some(published);
             (known.left_at, known.gone) = (Lsn::ZERO, false);
             let known = known.clone();

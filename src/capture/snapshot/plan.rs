@@ -81,12 +81,13 @@ pub(in crate::capture) fn plan(
             let command = overridden(sql, query, &columns);
             let command = command.map_err(|error| of_statement(error, &name, settings))?;
             let (_, relations) = leaves(sql, facts, (false, fidelity))?;
+            let partitions = if facts.partitioned { relations.clone() } else { Vec::new() };
             planned.push(PlannedTable {
                 name: facts.name.clone(),
                 shape,
                 estimated_rows: 0,
                 pieces: vec![Arc::new(Piece { command, relations })],
-                partitions: Vec::new(),
+                partitions,
             });
             continue;
         }
