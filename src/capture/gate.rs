@@ -69,6 +69,13 @@ pub(super) enum Found {
         /// What is not published otherwise.
         otherwise: Gate,
     },
+    /// It was there when the session began and has not been read; the same as for a new one.
+    Unread {
+        /// The epoch.
+        epoch: u64,
+        /// What is not published otherwise.
+        otherwise: Gate,
+    },
     /// It was streamed under another name; the same as for a new one.
     Renamed {
         /// The epoch.
@@ -100,12 +107,20 @@ impl Gates {
         gates
     }
 
-    /// What the stream is to do with a relation of this id and name.
-    pub(super) fn find(&mut self, oid: Oid, name: &TableName) -> Found {
+    /// What the stream is to do with a relation of this id and name, in a transaction that commits
+    /// at this position.
+    pub(super) fn find(&mut self, oid: Oid, name: &TableName, commit: Lsn) -> Found {
         let before = self.names.insert(oid, name.clone());
         let known = self.tables.get(name);
         if let Some(known) = known.filter(|known| known.oid == oid && known.is_streamed) {
             return Found::Known(known.gate);
+        }
+        // Its name was another table's already when the session began: that one counts.
+        let superseded = |known: &&Known| {
+            known.is_streamed && self.existed.contains(&known.oid) && commit < self.begun_at
+        };
+        if let Some(known) = known.filter(superseded) {
+            return Found::Known(Gate { until: Lsn::ZERO, ..known.gate });
         }
         let epoch = known.map_or(self.slot_epoch, |known| known.gate.epoch);
         let from = known.map_or(Lsn::ZERO, |known| known.gate.from);
@@ -116,7 +131,7 @@ impl Gates {
                 Found::Renamed { epoch: above, otherwise }
             }
             None if !self.existed.contains(&oid) => Found::New { epoch: above, otherwise },
-            _ => Found::Known(otherwise),
+            _ => Found::Unread { epoch: above, otherwise },
         }
     }
 
@@ -129,6 +144,11 @@ impl Gates {
         let gate = Gate { epoch, from, until: NEVER };
         self.tables.insert(name.clone(), Known { oid, is_streamed: true, gate });
         gate
+    }
+
+    /// Whether a transaction committed after the session had looked at what is captured.
+    pub(super) fn is_since_begin(&self, commit: Lsn) -> bool {
+        commit >= self.begun_at
     }
 
     /// Whether a change that is not published asks for a read of its table. Before the session
@@ -187,13 +207,15 @@ mod tests {
             ..Default::default()
         };
         let (mut gates, name) = gates(table);
-        let Found::Known(gate) = gates.find(Oid(1), &name) else { panic!("it is known") };
+        let Found::Known(gate) = gates.find(Oid(1), &name, Lsn(500)) else { panic!("it is known") };
         assert_eq!(gate.epoch, 3);
         assert!(!gate.is_open(Lsn(49)) && gate.is_open(Lsn(50)) && gate.is_open(Lsn(500)));
         assert!(!gates.asks_for_read(&gate, Lsn(49)));
         // Another one that was there already and has taken its name.
-        let Found::Known(gate) = gates.find(Oid(2), &name) else { panic!("it existed") };
-        assert!(!gate.is_open(Lsn(500)));
+        let Found::Unread { otherwise: gate, epoch } = gates.find(Oid(2), &name, Lsn(500)) else {
+            panic!("it existed")
+        };
+        assert!(!gate.is_open(Lsn(500)) && epoch == 4);
         assert!(gates.asks_for_read(&gate, Lsn(500)), "it is to be read");
         assert!(!gates.asks_for_read(&gate, Lsn(99)), "the session has looked since");
     }
@@ -208,7 +230,7 @@ mod tests {
             ..Default::default()
         };
         let (mut gates, name) = gates(table);
-        let Found::Known(gate) = gates.find(Oid(1), &name) else { panic!("it is known") };
+        let Found::Known(gate) = gates.find(Oid(1), &name, Lsn(119)) else { panic!("it is known") };
         assert!(gate.is_open(Lsn(119)) && !gate.is_open(Lsn(120)));
         assert!(gates.asks_for_read(&gate, Lsn(130)), "it has come back");
     }
@@ -217,20 +239,37 @@ mod tests {
     fn a_table_that_was_created_since_is_new_unless_it_has_been_seen_under_another_name() {
         let table = TableState { oid: 1, epoch_begun: 2, epoch_complete: 2, ..Default::default() };
         let (mut gates, name) = gates(table);
-        let Found::New { epoch, .. } = gates.find(Oid(9), &name) else { panic!("it is new") };
+        let Found::New { epoch, .. } = gates.find(Oid(9), &name, Lsn(100)) else {
+            panic!("it is new")
+        };
         assert_eq!(epoch, 3, "above the rows of the table that had the name");
         let other = TableName::new("s", "other");
-        let Found::New { epoch, .. } = gates.find(Oid(8), &other) else { panic!("it is new") };
+        let Found::New { epoch, .. } = gates.find(Oid(8), &other, Lsn(100)) else {
+            panic!("it is new")
+        };
         assert_eq!(epoch, 2);
         gates.insert(Oid(8), &other, epoch, Lsn::ZERO);
         let renamed = TableName::new("s", "renamed");
-        let Found::Renamed { otherwise, .. } = gates.find(Oid(8), &renamed) else {
+        let Found::Renamed { otherwise, .. } = gates.find(Oid(8), &renamed, Lsn(100)) else {
             panic!("it was renamed")
         };
         assert!(!otherwise.is_open(Lsn(500)));
-        let Found::Known(gate) = gates.find(Oid(8), &TableName::new("s", "again")) else {
+        let again = TableName::new("s", "again");
+        let Found::Unread { otherwise: gate, .. } = gates.find(Oid(8), &again, Lsn(100)) else {
             panic!("under its last name it was not streamed")
         };
         assert!(!gate.is_open(Lsn(500)));
+    }
+
+    #[test]
+    fn a_table_that_was_dropped_before_the_session_began_takes_no_name_from_a_live_one() {
+        let table = TableState { oid: 1, epoch_begun: 2, epoch_complete: 2, ..Default::default() };
+        let (mut gates, name) = gates(table);
+        let Found::Known(gate) = gates.find(Oid(9), &name, Lsn(99)) else {
+            panic!("another table has its name")
+        };
+        assert!(!gate.is_open(Lsn(99)) && !gates.asks_for_read(&gate, Lsn(99)));
+        let Found::Known(gate) = gates.find(Oid(1), &name, Lsn(150)) else { panic!("it is known") };
+        assert!(gate.is_open(Lsn(150)));
     }
 }

@@ -18,6 +18,7 @@ use crate::capture::publisher::PublisherSettings;
 use crate::capture::replica_identity::IdentityRule;
 use crate::capture::state::StateStore;
 use crate::envelope::Operation;
+use crate::table::TableName;
 
 /// Settings of one capture, checked.
 #[derive(Clone, Debug)]
@@ -180,6 +181,18 @@ pub struct SnapshotSettings {
     /// `snapshot.epoch`: the epoch of a first snapshot of which no state is known; `None` for one
     /// from the clock.
     pub first_epoch: Option<u64>,
+}
+
+impl SnapshotSettings {
+    /// Whether the rows of a table are chosen to be read, if rows are.
+    pub fn includes(&self, table: &TableName) -> bool {
+        self.include.is_empty() || self.include.matches(&table.to_string())
+    }
+
+    /// Whether the rows of a captured table are read.
+    pub fn reads(&self, table: &TableName) -> bool {
+        self.mode != SnapshotMode::NoData && self.includes(table)
+    }
 }
 
 /// Order of tables by their sizes.

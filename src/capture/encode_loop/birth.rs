@@ -11,6 +11,7 @@ use crate::capture::postgres::publication::Birth;
 use crate::capture::publisher::Receipt;
 use crate::capture::state::Published;
 use crate::capture::state::TableState;
+use crate::lsn::Lsn;
 use crate::table::TableName;
 
 impl Encoder<'_> {
@@ -19,21 +20,39 @@ impl Encoder<'_> {
     pub(super) fn gate(&mut self, shape: &Shape, captured: bool) -> Result<Gate, CaptureError> {
         let (oid, name) = (shape.relation_id, &shape.table);
         let exact = self.around.settings.values.fidelity == Fidelity::Exact;
-        let (epoch, otherwise) = match self.gates.find(oid, name) {
+        let settings = self.around.settings;
+        let open = self.transaction.as_ref();
+        let commit = open.map_or(Lsn(u64::MAX), |open| open.begin.final_lsn);
+        // What nobody reads is streamed from where it appears.
+        let streams_at_once = self.gates.is_since_begin(commit) && !settings.snapshot.reads(name);
+        let (epoch, otherwise) = match self.gates.find(oid, name, commit) {
             Found::Known(gate) => return Ok(gate),
-            Found::New { otherwise, .. } | Found::Renamed { otherwise, .. } if !captured => {
+            Found::New { otherwise, .. }
+            | Found::Unread { otherwise, .. }
+            | Found::Renamed { otherwise, .. }
+                if !captured =>
+            {
                 return Ok(otherwise);
             }
-            Found::Renamed { otherwise, .. } if exact => return Ok(otherwise),
-            Found::Renamed { epoch, otherwise } => return self.follow(shape, epoch, otherwise),
+            Found::Renamed { epoch, otherwise } if !exact || streams_at_once => {
+                return self.follow(shape, epoch, otherwise);
+            }
+            Found::Unread { epoch, otherwise } if streams_at_once => {
+                return self.follow(shape, epoch, otherwise);
+            }
+            Found::Unread { otherwise, .. } | Found::Renamed { otherwise, .. } => {
+                return Ok(otherwise);
+            }
             Found::New { epoch, otherwise } => (epoch, otherwise),
         };
-        let settings = self.around.settings;
         let birth = publication::birth(&self.around.sql, &settings.publication, oid)?;
         let Some(Birth { entries, partitions, .. }) =
             birth.filter(|birth| !exact || !birth.may_have_been_rewritten)
         else {
-            return Ok(otherwise);
+            return match streams_at_once {
+                true => self.follow(shape, epoch, otherwise),
+                false => Ok(otherwise),
+            };
         };
         let topic = settings.naming.topic(name);
         let offsets = self.around.publisher.end_offsets(&topic)?;
@@ -55,14 +74,15 @@ impl Encoder<'_> {
         Ok(self.gates.insert(oid, name, epoch, otherwise.from))
     }
 
-    /// Debezium streams a table on under its new name. Its rows are snapshotted under it, above
-    /// what was streamed, when the next session begins.
+    /// A table is streamed that has not been read: Debezium streams one on under its new name, and
+    /// with `snapshot.mode=no_data` nothing is read. If its rows are wanted, the next session
+    /// snapshots them, above what was streamed.
     fn follow(&mut self, shape: &Shape, epoch: u64, otherwise: Gate) -> Result<Gate, CaptureError> {
         let (oid, name) = (shape.relation_id, &shape.table);
         let table =
             TableState { oid: oid.0, epoch_begun: epoch, unread: true, ..TableState::default() };
         self.store_born(name, &table)?;
-        tracing::info!(table = %name, epoch, "a renamed table is streamed under its new name");
+        tracing::info!(table = %name, epoch, "the table is streamed from here on");
         Ok(self.gates.insert(oid, name, epoch, otherwise.from))
     }
 

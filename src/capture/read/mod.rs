@@ -249,17 +249,17 @@ impl Reader<'_> {
     /// Captured tables whose rows are to be read.
     fn wanted(&self) -> Vec<Table> {
         let captured = self.captured.borrow();
-        captured.tables.iter().filter(|(table, _)| self.is_wanted(&table.name)).cloned().collect()
-    }
-
-    fn is_wanted(&self, name: &TableName) -> bool {
-        let include = &self.session.settings.snapshot.include;
-        include.is_empty() || include.matches(&name.to_string())
+        captured
+            .tables
+            .iter()
+            .filter(|(table, _)| self.session.settings.snapshot.includes(&table.name))
+            .cloned()
+            .collect()
     }
 
     /// Whether a captured table's rows are read.
     pub(super) fn is_read(&self, name: &TableName) -> bool {
-        self.reads_data() && self.is_wanted(name)
+        self.session.settings.snapshot.reads(name)
     }
 
     fn reads_data(&self) -> bool {
