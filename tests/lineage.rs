@@ -22,7 +22,6 @@ mod lineage {
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -377,7 +376,9 @@ fn the_environment_takes_the_place_of_a_missing_file() {
     let mut agent = Daemon::spawn("agent", command, folder.path());
     process::wait_until(PATIENCE, "an event", || {
         assert!(agent.is_running(), "{}", agent.log_tail());
-        Path::new(&events).exists()
+        // The file is there before signals are listened to.
+        fs::metadata(&events).is_ok_and(|file| file.len() > 0)
     });
-    assert!(agent.terminate(PATIENCE).success());
+    let status = agent.terminate(PATIENCE);
+    assert!(status.success(), "{status}: {}", agent.log_tail());
 }
